@@ -1,0 +1,186 @@
+"""`start()`, `Bench`, and the only place that knows every part."""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from suite import __version__, guest, host, render
+from suite.checks.target import Target
+from suite.errors import HostGone, HostMismatch, StartError
+from suite.gateway.gateway import Messages
+from suite.guest import Guest
+from suite.knowledge.collection import Collection
+from suite.memory.memory import Memory
+from suite.runbooks import run as runbooks
+from suite.serving.reply import Reply, ReplyStream
+from suite.settings import Settings, load
+from suite.stack import Stack
+from suite.storage.place import open_data_dir
+from suite.tools.toolbox import Toolbox
+
+_open: dict[Path, Bench] = {}  # the benches of this process, by data directory
+_opening = threading.Lock()
+
+
+class Bench:
+    """The stack, in this kernel or another: the same methods give the same either way."""
+
+    def __init__(self, settings: Settings, behind: Stack | Guest) -> None:
+        self.settings, self._behind, self._stopped = settings, behind, False
+        parts = behind.parts if isinstance(behind, Stack) else {}
+        self._gateway = parts.get("api-gateway") or behind.gateway
+        self._knowledge = parts.get("rag") or behind.knowledge
+        self._memory = parts.get("memory-api") or behind.memory
+        self._tools = Toolbox(parts.get("mcp-server") or behind.tools)
+
+    @property
+    def hosting(self) -> bool:
+        """Whether the stack runs in this process."""
+        return isinstance(self._behind, Stack)
+
+    def chat(self, message: Messages, *, model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
+        """Ask a model: text, or a list of `{"role", "content"}` messages; gives a Reply, or pieces of text when `stream` is set.
+
+        Options are max_tokens, temperature, top_p, seed, stop and repeat_penalty. Raises NotReady, BadRequest or ContextOverflow.
+        """
+        return self._live(self._gateway).chat(message, model=model, stream=stream, **options)
+
+    def collection(self, name: str = "") -> Collection:
+        """The documents kept under `name`; relative paths given to it resolve in the directory of the call."""
+        return Collection(self._live(self._knowledge), name or self.settings.rag_default_collection, Path.cwd())
+
+    @property
+    def memory(self) -> Memory:
+        """Conversation memory: remember, recall, get, forget, stats, projects."""
+        return self._live(self._memory)
+
+    @property
+    def tools(self) -> Toolbox:
+        """The tools, behind permissions and the audit trail: list, call."""
+        return self._live(self._tools)
+
+    def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
+        """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""
+        self._live(None)
+        asked = {name: str(getattr(self.settings, name)) for name, source in self.settings.source.items() if source == "argument"}
+        parameters["settings"] = {**asked, "data_dir": str(self.settings.data_dir), **parameters.get("settings", {})}
+        return runbooks.execute(runbook, parameters, self.settings)
+
+    def status(self) -> dict[str, Any]:
+        """`{"host": …, "parts": […]}`: who hosts, and how each of the nine parts is now."""
+        return self._live(self._behind).status()
+
+    def target(self) -> Target:
+        """This stack as checks see it: base URLs, token, and the start that was recorded."""
+        record = self._behind.record
+        return Target(urls={part: record.url(part) for part in record.ports}, token=record.token(), profile=record.profile)
+
+    def stop(self) -> None:
+        """End the stack when it runs here, leave it when another process hosts it; safe to call twice."""
+        self._stopped = True
+        self._behind.stop()
+        atexit.unregister(self._behind.stop)
+        with _opening:
+            if _open.get(self.settings.data_dir) is self:
+                del _open[self.settings.data_dir]
+
+    def wait(self) -> None:
+        """Block until the stack that this process hosts has ended, for example by `suite down`."""
+        if isinstance(self._behind, Stack):
+            self._behind.ended.wait()
+
+    def _live(self, face: Any) -> Any:
+        if self._stopped or (isinstance(self._behind, Stack) and self._behind.stopped.is_set()):
+            raise HostGone("This bench was stopped; call suite.start() for a new one.")
+        return face
+
+    def __repr__(self) -> str:
+        if self._stopped:
+            return "<Bench stopped>"
+        rows = [[part["name"], part["port"], _word(part), "; ".join(part["reasons"])] for part in self.status()["parts"]]
+        return f"{self._title()}\n{render.text_table(['part', 'port', 'state', 'why'], rows)}\n{self._note()}".rstrip()
+
+    def _repr_html_(self) -> str:
+        if self._stopped:
+            return render.card("Local AI Suite", [], note="This bench was stopped.")
+        rows = [[part["name"], part["port"], _word(part), "; ".join(part["reasons"])] for part in self.status()["parts"]]
+        return render.table(["part", "port", "state", "why"], rows, title=self._title(), note=self._note())
+
+    def _title(self) -> str:
+        record = self._behind.record
+        where = "hosted by this process" if self.hosting else f"guest of pid {record.pid}"
+        return f"Local AI Suite {record.version} · profile {record.profile} · stage {record.stage} · {where}"
+
+    def _note(self) -> str:
+        return "Smoke profile: the bundled models prove that the stack works; their answers mean nothing." if self.status()["host"]["smoke"] else ""
+
+
+def _word(part: dict[str, Any]) -> str:
+    return "ready" if part["ready"] else "not ready"
+
+
+def start(profile: str | None = None, *, attach: bool = False, **settings: Any) -> Bench:
+    """Bring the stack up in this process, or join the one that already runs on the same data directory.
+
+    `settings` are rows of the settings table; `attach` accepts a running stack whatever its settings. Raises SettingsError, StartError
+    (PortBusy, DataDirError, HostMismatch, HostGone), StorageError.
+    """
+    wanted = load({"profile": profile, **settings})
+    with _opening:
+        present = _open.get(wanted.data_dir)
+    if present is not None and _still_there(present):
+        different = [] if attach else guest.differences(present._behind.record, wanted, __version__)
+        if different:
+            raise HostMismatch(f"This process already has a bench that differs: {'; '.join(different)}. Call its stop() first, or start(attach=True).")
+        return present
+    data = open_data_dir(wanted.data_dir)
+    found = host.claim(data / "run")
+    if isinstance(found, host.Claim):
+        stack = Stack(wanted, data, found)
+        stack.start()
+        bench = Bench(wanted, stack)
+        atexit.register(stack.stop)
+    else:
+        bench = Bench(wanted, guest.join(found, wanted, __version__, attach))
+    with _opening:
+        _open[wanted.data_dir] = bench
+    return bench
+
+
+def _still_there(bench: Bench) -> bool:
+    if bench._stopped or (bench.hosting and bench._behind.stopped.is_set()):
+        return False
+    try:
+        bench.status()
+    except (HostGone, StartError):
+        bench.stop()
+        return False
+    return True
+
+
+@contextmanager
+def throwaway(**settings: Any) -> Iterator[tuple[Stack, Target]]:
+    """A stack of its own on a temporary data directory and free ports, for drills and tests; the models directory is the user's."""
+    with tempfile.TemporaryDirectory(prefix="suite-throwaway-") as folder:
+        ours = load({"models_dir": str(load(settings).models_dir), **settings, "data_dir": folder, "port_base": "auto"})
+        data = open_data_dir(Path(folder))
+        claim = host.claim(data / "run")
+        assert isinstance(claim, host.Claim)
+        stack = Stack(ours, data, claim)
+        stack.start()
+        bench = Bench(ours, stack)
+        try:
+            yield stack, bench.target()
+        finally:
+            stack.stop()
+
+
+def runbook(name: str, **parameters: Any) -> runbooks.Run:
+    """What the first cell of a runbook calls: join or start the stack (or take base URLs), and get ready to run its checks."""
+    return runbooks.begin(name, start=start, **parameters)

@@ -1,0 +1,126 @@
+"""Every exception of the suite.
+
+    SuiteError                  anything we raise on purpose; its text is one sentence: what, which value, what next
+    ├── SettingsError           a setting is malformed, unknown or out of range
+    ├── StartError              the stack cannot be started (or found)
+    │   ├── PortBusy            a port belongs to somebody else
+    │   ├── DataDirError        the data directory cannot be used
+    │   ├── HostMismatch        a running host is not the stack that was asked for
+    │   └── HostGone            the host of this guest has ended or does not answer
+    ├── StorageError            the database is locked, corrupt, full or of a newer schema
+    ├── WeightsError            a model file is missing, damaged, unverified or cannot be loaded
+    ├── NotReady                a part would not serve now; says why and when to try again
+    ├── BadRequest              a caller's value cannot be used
+    │   └── ContextOverflow     a prompt is longer than the model's context
+    ├── NotFound                a named thing does not exist
+    ├── Denied                  the actor may not do this
+    │   └── ApprovalNeeded      the actor may do this once somebody approved it
+    ├── ToolFailed              a tool was allowed, ran, and failed
+    ├── UpstreamError           a model server failed or broke off in the middle of a reply
+    └── RunFailed               a runbook ran and at least one required check did not pass
+
+Each class carries the HTTP status it is sent with, so that a guest raises what the host raised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SuiteError(Exception):
+    """Base of all errors of the suite."""
+
+    status = 500
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error in OpenAI's shape, with our class name as `type`."""
+        return {"error": {"type": type(self).__name__, "message": self.message, "param": self.facts.get("param"),
+                          "code": self.status, "facts": self.facts}}
+
+
+class SettingsError(SuiteError):
+    status = 400
+
+
+class StartError(SuiteError):
+    status = 503
+
+
+class PortBusy(StartError):
+    pass
+
+
+class DataDirError(StartError):
+    pass
+
+
+class HostMismatch(StartError):
+    status = 409
+
+
+class HostGone(StartError):
+    pass
+
+
+class StorageError(SuiteError):
+    status = 503
+
+
+class WeightsError(SuiteError):
+    status = 503
+
+
+class NotReady(SuiteError):
+    """A part would not serve now. `facts["part"]` names it, `facts["retry_after"]` is in seconds."""
+
+    status = 503
+
+
+class BadRequest(SuiteError):
+    status = 400
+
+
+class ContextOverflow(BadRequest):
+    pass
+
+
+class NotFound(SuiteError):
+    status = 404
+
+
+class Denied(SuiteError):
+    status = 403
+
+
+class ApprovalNeeded(Denied):
+    pass
+
+
+class ToolFailed(SuiteError):
+    status = 502
+
+
+class UpstreamError(SuiteError):
+    status = 502
+
+
+class RunFailed(SuiteError):
+    status = 500
+
+
+def from_dict(body: Any, status: int) -> SuiteError:
+    """The error that a response body of `to_dict` describes; a SuiteError where the body is of another make."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or "message" not in error:
+        return SuiteError(f"The host answered with status {status} and no reason: {str(body)[:200]}", status=status)
+    kind = {cls.__name__: cls for cls in _family(SuiteError)}.get(str(error.get("type")), SuiteError)
+    return kind(str(error["message"]), **(error.get("facts") or {}))
+
+
+def _family(cls: type[SuiteError]) -> list[type[SuiteError]]:
+    return [cls] + [deeper for child in cls.__subclasses__() for deeper in _family(child)]

@@ -1,0 +1,80 @@
+"""The faces of a stack that another process hosts: the same methods and records, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from suite.errors import HostGone, HostMismatch
+from suite.host import HostRecord
+from suite.http.client import Client
+from suite.http.remote_gateway import RemoteGateway
+from suite.http.remote_knowledge import RemoteKnowledge
+from suite.http.remote_memory import RemoteMemory
+from suite.http.remote_tools import RemoteTools
+from suite.settings import Settings
+
+START_SECONDS = 600  # how long a host may take to load its models while a guest waits
+ANSWER_SECONDS = 30
+
+
+@dataclass
+class Guest:
+    """The remote faces, and the connections they keep."""
+
+    record: HostRecord
+    gateway: RemoteGateway
+    knowledge: RemoteKnowledge
+    memory: RemoteMemory
+    tools: RemoteTools
+    _clients: list[Client]
+
+    def status(self) -> dict[str, Any]:
+        """What the host says of itself and its parts.
+
+        Raises HostGone when it no longer answers.
+        """
+        body: dict[str, Any] = self._clients[0].get("/v1/parts").json()
+        if body["host"]["id"] != self.record.id:
+            raise HostGone("The host of this bench has ended and another one took its place; call suite.start() again to join it.")
+        return body
+
+    def stop(self) -> None:
+        """Let go of the connections; the host goes on."""
+        for client in self._clients:
+            client.close()
+
+
+def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> Guest:
+    """Become a guest of a live host and wait until it has loaded its models.
+
+    Raises HostMismatch when its settings, profile, stage or version are not what was asked for and `attach` is False, and HostGone when
+    it ends meanwhile.
+    """
+    different = [] if attach else differences(record, settings, version)
+    if different:
+        raise HostMismatch(
+            f"The stack that runs here (pid {record.pid}) is another than asked for: {'; '.join(different)}. Call suite.start(attach=True) "
+            "to use what is there, or `suite down` to end it first.", pid=record.pid)
+    token = record.token()
+    slow = settings.llm_request_timeout * 2
+    clients = [Client(record.url("api-gateway"), token, slow), Client(record.url("rag"), token, slow),
+               Client(record.url("memory-api"), token, ANSWER_SECONDS), Client(record.url("mcp-server"), token, ANSWER_SECONDS)]
+    guest = Guest(record, RemoteGateway(clients[0]), RemoteKnowledge(clients[1]), RemoteMemory(clients[2]), RemoteTools(clients[3]), clients)
+    deadline = time.monotonic() + START_SECONDS
+    while guest.status()["host"]["starting"]:
+        if time.monotonic() > deadline:
+            raise HostGone(f"The host (pid {record.pid}) is still loading after {START_SECONDS} s; look at its log, or end it.")
+        time.sleep(0.1)
+    return guest
+
+
+def differences(record: HostRecord, settings: Settings, version: str) -> list[str]:
+    """What the host has otherwise than these settings ask, one phrase each; a path that only follows the directory is not asked for."""
+    found = [] if record.version == version else [f"its version is {record.version}, this one is {version}"]
+    for name, wanted in settings.identity().items():
+        there = record.identity.get(name)
+        if there != wanted and not (name == "workspace_dir" and settings.source[name] == "default"):
+            found.append(f"its {name} is {there!r}, asked was {wanted!r}")
+    return found

@@ -1,0 +1,91 @@
+"""One ASGI app per port: the part's own routes, and around them the door, the errors and the questions every part answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from suite.http import embedding, gateway, memory, model, retrieval, tools, vectors
+from suite.http.guard import Guard
+from suite.http.problem import add_problems
+from suite.monitoring.probe import Part, State, bad, guarded
+
+
+class Served(Protocol):
+    """What the ports need of a stack."""
+
+    parts: Mapping[str, Part]
+    key: Any
+    metrics: Any
+    settings: Any
+
+    def status(self) -> dict[str, Any]: ...
+
+    def stop(self) -> None: ...
+
+
+def apps(stack: Served) -> dict[str, Guard]:
+    """The guarded app of each port, by the part's name."""
+    parts = stack.parts
+    made: dict[str, FastAPI] = {
+        "api-gateway": gateway.app(parts["api-gateway"]), "inference-chat": model.app(parts["inference-chat"]),
+        "inference-code": model.app(parts["inference-code"]), "embedding": embedding.app(parts["embedding"]),
+        "qdrant": vectors.app(parts["qdrant"]), "rag": retrieval.app(parts["rag"]), "memory-api": memory.app(parts["memory-api"]),
+        "mcp-server": tools.app(parts["mcp-server"], stack.key.matches),
+    }
+    _add_host_routes(made["api-gateway"], stack)
+    guarded_apps = {}
+    for name, app in made.items():
+        _add_questions(app, parts[name], stack.metrics.exposition)
+        add_problems(app)
+        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe)
+    return guarded_apps
+
+
+def _add_questions(app: FastAPI, part: Part, exposition: Callable[[], bytes]) -> None:
+    @app.get("/live")
+    def live(request: Request) -> Response:
+        return answer(guarded(part.live), request)
+
+    @app.get("/health")
+    def health(request: Request) -> Response:
+        return answer(guarded(part.ready), request)
+
+    @app.post("/deep")
+    def deep(request: Request) -> Response:
+        return answer(guarded(part.deep), request)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def answer(state: State, request: Request) -> JSONResponse:
+    """A State as a response: 200 or 503 with Retry-After; facts only for a caller with the token."""
+    body = state.to_dict()
+    if not getattr(request.state, "trusted", False):
+        body.pop("facts")
+    headers = {"Retry-After": str(state.retry_after)} if not state.ok and state.retry_after else None
+    return JSONResponse(body, 200 if state.ok else 503, headers=headers)
+
+
+def _add_host_routes(app: FastAPI, stack: Served) -> None:
+    @app.get("/v1/parts")
+    def parts() -> dict[str, Any]:
+        return stack.status()
+
+    @app.post("/v1/parts/memory-maintainer/deep")
+    def maintainer(request: Request) -> Response:
+        part = stack.parts.get("memory-maintainer")
+        return answer(guarded(part.deep) if part else bad("there is no maintainer in this stack"), request)
+
+    @app.post("/v1/stop")
+    def stop() -> dict[str, Any]:
+        """End the stack a moment later, so that this answer still leaves."""
+        import threading
+
+        threading.Thread(target=stack.stop, name="suite-stop", daemon=True).start()
+        return {"stopping": True}

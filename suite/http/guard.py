@@ -1,0 +1,78 @@
+"""The door of every port: Host and Origin are checked, then the token, then the request is counted. No CORS."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from suite.errors import Denied, SuiteError
+
+OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez"})
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+
+class Guard:
+    """ASGI layer around one app. `matches` says whether a token is ours; `observe(part, path, status, seconds)` counts the request."""
+
+    def __init__(self, app: Asgi, part: str, matches: Callable[[str], bool], bind: str, observe: Callable[[str, str, int, float], None]) -> None:
+        self.app, self.part, self.matches, self.observe = app, part, matches, observe
+        self.hosts = LOOPBACK | {bind}
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 500
+
+        async def watched(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            error, code = self._refusal(scope["path"], headers)
+            if error is None:
+                scope.setdefault("state", {})["trusted"] = self._token(headers) is not None
+                await self.app(scope, receive, watched)
+            else:
+                await _answer(watched, error, code)
+        finally:
+            route = getattr(scope.get("route"), "path", "") or ("refused" if status in (401, 403, 421) else "other")
+            self.observe(self.part, route, status, time.monotonic() - began)
+
+    def _refusal(self, path: str, headers: dict[str, str]) -> tuple[SuiteError | None, int]:
+        host = headers.get("host", "")
+        if _hostname(host) not in self.hosts:
+            return Denied(f"Host {host[:80]!r} is not this machine; call the port by 127.0.0.1 or localhost."), 421
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return Denied(f"Origin {origin[:80]!r} may not call this port; there is no CORS here."), 403
+        if path not in OPEN_PATHS and self._token(headers) is None:
+            return Denied("A bearer token is needed; its file is named in run/host.json of the data directory."), 401
+        return None, 0
+
+    def _token(self, headers: dict[str, str]) -> str | None:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        token = token if scheme.lower() == "bearer" else headers.get("api-key", "")  # api-key: what Qdrant's clients send
+        return token if token and self.matches(token) else None
+
+
+def _hostname(host: str) -> str:
+    return host.rsplit(":", 1)[0] if not host.endswith("]") and ":" in host else host
+
+
+async def _answer(send: Any, error: SuiteError, status: int) -> None:
+    body = json.dumps(error.to_dict()).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,69 @@
+"""Port 8020: the tools by plain HTTP, and by MCP at `/mcp`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+from urllib.parse import unquote
+
+from fastapi import Body, FastAPI, Header
+from starlette.routing import Route
+
+from suite.tools.server import PATH, mcp_app
+from suite.tools.tool import Tool, ToolResult
+
+
+class ToolPart(Protocol):
+    """The part behind this port."""
+
+    workspace: Path
+
+    def list(self) -> list[Tool]:
+        """The registered tools."""
+
+    def info(self, name: str) -> dict[str, Any]:
+        """What a call of one takes."""
+
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None) -> ToolResult:
+        """Call one."""
+
+
+def app(part: ToolPart, matches: Callable[[str], bool], bind: str = "127.0.0.1") -> FastAPI:
+    """The app; `matches` tells the bearer token of this stack, which MCP clients send too.
+
+    `X-Actor` may name an actor who may do less than MCP_USER_ID, `X-Cwd` the caller's folder (both percent-encoded).
+    """
+    mcp = mcp_app(part, matches, bind)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with mcp.router.lifespan_context(mcp):  # a mounted app's own lifespan is not run by FastAPI; it owns the MCP sessions
+            yield
+
+    served = FastAPI(title="tools", lifespan=lifespan)
+
+    @served.get("/tools")
+    def tools() -> dict[str, Any]:
+        return {"tools": [tool.to_dict() for tool in part.list()]}
+
+    @served.get("/tool-info/{name}")
+    def tool_info(name: str) -> dict[str, Any]:
+        return part.info(name)
+
+    @served.post("/tools/{name}/call")
+    def call(name: str, body: Annotated[dict[str, Any] | None, Body()] = None, x_actor: Annotated[str, Header()] = "",
+             x_cwd: Annotated[str, Header()] = "") -> dict[str, Any]:
+        result = part.call(name, _arguments(body or {}), actor=unquote(x_actor) or None, cwd=Path(unquote(x_cwd)) if x_cwd else part.workspace)
+        body = result.to_dict()
+        return {"success": True, "result": body.pop("value"), **body}
+
+    served.router.routes.append(Route(PATH, endpoint=mcp))  # one path, so that routes added later are not shadowed by a mount
+    return served
+
+
+def _arguments(body: dict[str, Any]) -> dict[str, Any]:
+    """Both bodies that clients send: the arguments themselves, or `{"arguments": {...}}`."""
+    inner = body.get("arguments")
+    return inner if set(body) == {"arguments"} and isinstance(inner, dict) else body

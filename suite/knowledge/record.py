@@ -1,0 +1,175 @@
+"""The records of knowledge: document → chunk → hit → answer with citations."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from suite.errors import BadRequest
+from suite.render import card, table
+from suite.serving.reply import Reply
+
+_NAME = re.compile(r"\w[\w.-]{0,79}")
+
+
+class TextEmbedder(Protocol):
+    """What knowledge needs of the embedding part."""
+
+    model: Any  # .name, .dim
+
+    def embed(self, texts: list[str]) -> Any:
+        """One row of `model.dim` numbers per text."""
+
+    def reads(self, text: str) -> bool:
+        """Whether the model knows the language of the text."""
+
+    def ready(self) -> Any:
+        """A State."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """An indexed file. `bytes` is its size, `indexed` UTC seconds since 1970; `complete` is false while (or after a broken) indexing."""
+
+    path: str
+    bytes: int
+    chunks: int
+    indexed: float
+    embedder: str
+    complete: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Document:
+        """The record that `to_dict` gave."""
+        return cls(**body)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `add` did: numbers of documents, and of chunks written; `skipped` pairs a path with the reason."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: tuple[tuple[str, str], ...] = ()
+    chunks: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {**asdict(self), "skipped": [list(pair) for pair in self.skipped]}
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Added:
+        """The record that `to_dict` gave."""
+        return cls(**{**body, "skipped": tuple((path, why) for path, why in body["skipped"])})
+
+    def __repr__(self) -> str:
+        skipped = "".join(f"\n  skipped {path}: {why}" for path, why in self.skipped[:20])
+        more = f"\n  … and {len(self.skipped) - 20} more" if len(self.skipped) > 20 else ""
+        return (f"Added(new={self.new}, changed={self.changed}, unchanged={self.unchanged}, removed={self.removed}, "
+                f"skipped={len(self.skipped)}, chunks={self.chunks}){skipped}{more}")
+
+    def _repr_html_(self) -> str:
+        rows = [(name, getattr(self, name)) for name in ("new", "changed", "unchanged", "removed", "chunks")]
+        return card("Added", [*rows, *(("skipped", f"{path}: {why}") for path, why in self.skipped)])
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A chunk that matched: characters `start` to `end` of `document`. `arm` is words, dense or both; scores compare within one search only."""
+
+    document: str
+    page: int | None  # None where the format has no pages
+    start: int
+    end: int
+    text: str
+    score: float
+    arm: str
+    chunk: int = 0
+    id: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Hit:
+        """The record that `to_dict` gave."""
+        return cls(**body)
+
+    def __repr__(self) -> str:
+        return f"Hit({self.document}[{self.start}:{self.end}], score={self.score:.3g}, arm={self.arm}, {self.text[:60]!r})"
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A passage that the model was given as `[number]`: characters `start` to `end` of the file at `path` are `quote`.
+
+    `current` is false when the file no longer has that text there: it was changed, moved or removed after it was indexed.
+    """
+
+    number: int
+    path: str
+    page: int | None
+    start: int
+    end: int
+    quote: str
+    current: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Citation:
+        """The record that `to_dict` gave."""
+        return cls(**body)
+
+    def __repr__(self) -> str:
+        return f"[{self.number}] {self.path}[{self.start}:{self.end}]{'' if self.current else ' (changed since)'} {self.quote[:60]!r}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer from documents. `reply` is None when no passage matched and the model was not asked; `smoke`: its words prove nothing."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    reply: Reply | None
+    smoke: bool
+    hits: tuple[Hit, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"text": self.text, "citations": [citation.to_dict() for citation in self.citations],
+                "reply": None if self.reply is None else self.reply.to_dict(), "smoke": self.smoke, "hits": [hit.to_dict() for hit in self.hits]}
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Answer:
+        """The record that `to_dict` gave."""
+        return cls(body["text"], tuple(Citation.from_dict(row) for row in body["citations"]),
+                   None if body["reply"] is None else Reply.from_dict(body["reply"]), body["smoke"],
+                   tuple(Hit.from_dict(row) for row in body["hits"]))
+
+    def __repr__(self) -> str:
+        lines = [f"Answer({self.text!r}{', smoke model: the words mean nothing' if self.smoke else ''})", *(f"  {row!r}" for row in self.citations)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        note = "Written by a smoke model: the citations are real, the words mean nothing." if self.smoke else ""
+        rows = [(row.number, row.path, f"{row.start}–{row.end}", row.quote[:200], "" if row.current else "changed since") for row in self.citations]
+        return card("Answer", [("text", self.text)], note, "smoke" if self.smoke else "") + table(("#", "file", "characters", "quote", ""), rows)
+
+
+def checked_name(name: str) -> str:
+    """A collection's name as given; raises BadRequest unless it is 1 to 80 letters, digits, `_`, `.` or `-`, beginning with a letter or digit."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BadRequest(f"{name!r} cannot name a collection; use up to 80 letters, digits, '_', '.' or '-', beginning with a letter or digit.",
+                         param="collection")
+    return name

@@ -1,0 +1,1 @@
+"""Runbooks: executed notebooks whose outputs are the record of what was checked."""

@@ -1,0 +1,16 @@
+"""Which runbooks there are, and which checks each must perform."""
+
+from __future__ import annotations
+
+from suite.checks import phase2
+from suite.checks.check import Check
+from suite.errors import NotFound
+
+RUNBOOKS: dict[str, tuple[Check, ...]] = {"phase2_health": phase2.CHECKS}
+
+
+def checks_of(name: str) -> tuple[Check, ...]:
+    """The checks that the runbook performs, in order. Raises NotFound with the names there are."""
+    if name not in RUNBOOKS:
+        raise NotFound(f"No runbook is called {name!r}; there are: {', '.join(RUNBOOKS)}.")
+    return RUNBOOKS[name]

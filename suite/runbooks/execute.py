@@ -1,0 +1,104 @@
+"""Execute a runbook in a kernel of its own, archive it, and judge what it shows."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from suite.checks import criteria as limits
+from suite.checks.drill import proven
+from suite.checks.result import MIME
+from suite.errors import BadRequest
+from suite.runbooks.catalog import checks_of
+from suite.runbooks.report import Report, read_report
+from suite.settings import Settings, load, package_file
+
+CELL_SECONDS = 1800  # one cell starts the whole stack, and a profile's models may have to be read from a slow disk
+log = logging.getLogger("suite.runbooks")
+
+
+def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Settings | None = None, *, out: str | Path = "",
+            progress: bool = True) -> Report:
+    """Run the packaged runbook with papermill and archive it as `reports_dir/<UTC time>-<name>.ipynb` (or `out`).
+
+    Raises NotFound for an unknown runbook and BadRequest for an unknown parameter; whatever happens in the kernel ends in the report.
+    """
+    import papermill  # here, because this module is loaded with the bench, and papermill costs a second
+
+    checks_of(name)
+    source, settings = package_file(f"runbooks/{name}.ipynb"), settings or load()
+    declared = papermill.inspect_notebook(str(source))
+    given = {key: _typed(key, value, declared, name) for key, value in (parameters or {}).items()}
+    effective = {key: ast.literal_eval(entry["default"]) for key, entry in declared.items()} | given
+    criteria = limits.load(effective["criteria"], {"budget_s": float(effective["budget_s"])})
+    path = Path(out) if str(out) else _archive(settings.reports_dir, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    began, trouble = time.monotonic(), ""
+    try:
+        papermill.execute_notebook(str(source), str(path), given, kernel_name="python3", progress_bar=progress, execution_timeout=CELL_SECONDS)
+    except papermill.exceptions.PapermillExecutionError as error:
+        if error.ename != "RunFailed":  # that one is the verdict, which is read back below
+            trouble = f"Cell {error.exec_count} of the runbook raised {error.ename}: {error.evalue}"
+    except Exception as error:  # noqa: BLE001 - the edge of a run: a kernel that dies or cannot start is a finding, not a crash
+        log.warning("runbook %s ended early", name, exc_info=error)
+        trouble = f"The kernel of the runbook ended early ({type(error).__name__}: {error})"[:600]
+    expected = {"profile": effective["expect_profile"], "commit": effective["expect_commit"]}
+    return _settle(source, path, name, criteria, time.monotonic() - began, proven(settings.reports_dir), trouble, expected)
+
+
+def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seconds: float, red: Mapping[str, str], trouble: str,
+            expected: Mapping[str, str]) -> Report:
+    """Read the report back; write what the notebook itself could not record any more: the checks that were not run."""
+    import nbformat
+
+    notebook = nbformat.read(path if path.exists() else source, as_version=4)
+    report = read_report(notebook, name, path, criteria, round(seconds, 2), red, trouble, expected)
+    recorded = {record["id"] for cell in notebook.cells for output in cell.get("outputs", []) for record in _listed(output.get("data", {}).get(MIME))}
+    lost = [result for result in report.results if result.id not in recorded]
+    if lost:
+        data = {MIME: [result.to_dict() for result in lost], "text/html": "".join(result._repr_html_() for result in lost),
+                "text/plain": "\n".join(map(repr, lost))}
+        output = nbformat.v4.new_output("display_data", data)
+        notebook.cells.append(nbformat.v4.new_markdown_cell(f"## What was not run\n\n{report.trouble}"))
+        notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[output], metadata={"tags": ["not-run"]}))
+    notebook.metadata["suite"] = {"runbook": name, "verdict": report.verdict, "seconds": report.seconds, "smoke": report.smoke, "line": report.line}
+    nbformat.write(notebook, path)
+    return report
+
+
+def _listed(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, Mapping) and "id" in item]
+
+
+def _archive(reports: Path, name: str) -> Path:
+    """A file name that sorts by time and never overwrites another report."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    names = (reports / f"{stamp}{suffix}-{name}.ipynb" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
+    return next(path for path in names if not path.exists())
+
+
+def _typed(key: str, value: Any, declared: Mapping[str, Any], name: str) -> Any:
+    """The value in the type that the parameters cell names; text from a command line is read as that type.
+
+    Raises BadRequest for an unknown parameter or a value of another type.
+    """
+    if key not in declared:
+        raise BadRequest(f"The runbook {name} has no parameter {key!r}; it has {', '.join(declared)}.")
+    wanted = declared[key]["inferred_type_name"]
+    try:
+        if wanted == "float" and not isinstance(value, bool):
+            return float(value)
+        if wanted == "dict" and isinstance(value, str) and not value.startswith("http"):
+            value = ast.literal_eval(value or "{}")
+        if wanted == "dict" and isinstance(value, (Mapping, str)):
+            return dict(value) if isinstance(value, Mapping) else value
+        if wanted == "str" and isinstance(value, (str, Path)):
+            return str(value)
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    raise BadRequest(f"Parameter {key} of {name} is {value!r} but must be a {wanted}: {declared[key]['help']}.")

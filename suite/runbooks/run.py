@@ -1,0 +1,222 @@
+"""A runbook from inside its kernel: find or start the stack, perform one check per cell, and end with a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from suite import render
+from suite.checks import criteria as limits
+from suite.checks.check import Check, not_run, now, perform
+from suite.checks.criteria import Criteria
+from suite.checks.drill import proven
+from suite.checks.result import MIME, SATISFIED, Result
+from suite.checks.target import ExpectedModel, Target, read_urls
+from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
+from suite.runbooks.catalog import checks_of
+from suite.runbooks.execute import execute
+from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
+from suite.serving.catalog import catalog, profile as known_profile
+from suite.settings import Settings, load, secret
+
+__all__ = ["Report", "Run", "begin", "execute"]
+
+
+class Opened(Protocol):
+    """What a runbook needs of the bench that it starts or joins."""
+
+    settings: Settings
+    hosting: bool
+
+    def target(self) -> Target: ...
+
+    def stop(self) -> None: ...
+
+
+class View:
+    """Something to look at in a cell, and the same as text."""
+
+    def __init__(self, html: str, text: str) -> None:
+        self._html, self._text = html, text
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+
+class Run:
+    """One run of a runbook. `facts` is the record of what was checked; it is kept in the first cell's output."""
+
+    def __init__(self, name: str, criteria: Criteria, reports: Path, facts: dict[str, Any]) -> None:
+        self.name, self.facts = name, facts
+        self._checks = {check.id: check for check in checks_of(name)}
+        self._criteria, self._proven = criteria, proven(reports)
+        self._results: dict[str, Result] = {}
+        self._target: Target | None = None
+        self._stop: Callable[[], None] | None = None
+
+    def check(self, identity: str) -> Result:
+        """Perform one check; never raises for what the check finds.
+
+        Raises NotFound for an id that is none of this runbook's.
+        """
+        if identity not in self._checks:
+            raise NotFound(f"{self.name} has no check {identity!r}; it has {', '.join(self._checks)}.")
+        check = self._checks[identity]
+        if self._target is None:
+            result = self._not_run(check, self.facts["trouble"])
+        else:
+            result = perform(check, self._target, self._criteria[identity], self._proven.get(identity))
+        self._results[identity] = result
+        return result
+
+    def results(self) -> list[Result]:
+        """One result per check of this runbook, not-run where its cell was not executed."""
+        return [self._results.get(name) or self._not_run(check, "its cell was not executed") for name, check in self._checks.items()]
+
+    def table(self) -> View:
+        """All checks at a glance."""
+        rows = [(r.id, r.title, r.state, r.why or f"{r.observed['n']} conditions hold", r.proven_red_at or "never") for r in self.results()]
+        columns = ["check", "title", "state", "why", "proven red"]
+        return View(render.table(columns, rows, note=SMOKE if self._smoke() else ""), render.text_table(columns, rows))
+
+    def plot(self) -> View:
+        """Seconds from start to ready, one bar per part, as the host recorded them."""
+        parts = [item for result in self.results() for item in result.evidence if item.get("name") == "part"]
+        rows = [(item["part"], item["start_to_ready_s"]) for item in parts if item.get("start_to_ready_s") is not None]
+        if not rows:
+            return View("<p>No start-to-ready seconds are recorded for this stack.</p>", "No start-to-ready seconds are recorded for this stack.")
+        text = render.text_table(["part", "start to ready, s"], rows)
+        return View(render.bars(rows, "s", "Start to ready"), text)
+
+    def finish(self) -> View:
+        """Show the verdict; stop the stack when this run started it.
+
+        Raises RunFailed when a check did not pass or the stack is not the one meant.
+        """
+        results = self.results()
+        missing = [result for result in results if result.id not in self._results]
+        if self._stop is not None:
+            self._stop()
+        if self._target is not None:
+            self._target.close()
+        ok, line = verdict_line(self.name, results, self.facts)
+        view = View(render.card(line, [(r.id, r.why) for r in results if r.state not in SATISFIED], note=self.facts["trouble"],
+                                badge_text="pass" if ok else "fail"), line)
+        if missing or not ok:
+            _display(view, missing)
+        if not ok:
+            raise RunFailed(line)
+        return view
+
+    def _not_run(self, check: Check, reason: str) -> Result:
+        return not_run(check, self._criteria[check.id], reason, self._proven.get(check.id))
+
+    def _smoke(self) -> bool:
+        return bool(self.facts["smoke"]) or any(result.smoke for result in self._results.values())
+
+    def _rows(self) -> list[tuple[str, Any]]:
+        facts = self.facts
+        return [("stack", facts["stack"]), ("profile", facts["profile"] or "not known"), ("commit", facts["commit"] or "not known"),
+                ("criteria", self._criteria.source), ("not as expected", "; ".join(facts["mismatches"]) or "nothing"),
+                *([("trouble", facts["trouble"])] if facts["trouble"] else [])]
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {value}" for name, value in self._rows()]
+        return "\n".join([f"{self.name}, begun {self.facts['begun_at']}", *lines, *([SMOKE] if self._smoke() else [])])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        html = render.card(f"{self.name}, begun {self.facts['begun_at']}", self._rows(), note=SMOKE if self._smoke() else "")
+        return {RUN_MIME: self.facts, "text/html": html, "text/plain": repr(self)}
+
+
+def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_urls: Any = None, token_env: str = "", budget_s: float = 120.0,
+          criteria: str = "", expect_profile: str = "", expect_commit: str = "", settings: Mapping[str, Any] | None = None) -> Run:
+    """Get ready to run the checks of a runbook: on the stack at `base_urls`, else on the one that `start` joins or starts.
+
+    Without a profile, whatever stack runs here is inspected; `expect_profile` and `expect_commit` fail the run when it is another than meant.
+    A stack that cannot be started leaves a run whose checks are not-run. Raises BadRequest or SettingsError for a parameter that cannot be used.
+    """
+    urls, own, began = read_urls(base_urls or {}), dict(settings or {}), time.time()
+    if isinstance(budget_s, bool) or not isinstance(budget_s, (int, float)) or not budget_s > 0:
+        raise BadRequest(f"budget_s is {budget_s!r} but must be a number of seconds above 0.")
+    ours = load({key: value for key, value in own.items() if key != "profile"})
+    facts: dict[str, Any] = {"runbook": name, "begun_at": now(), "stack": "", "profile": "", "commit": "", "smoke": False, "mismatches": [],
+                             "trouble": "", "host": {}, "config": ours.digest()}
+    run = Run(name, limits.load(criteria, {"budget_s": float(budget_s)}), ours.reports_dir, facts)
+    wanted = profile or str(own.pop("profile", ""))
+    if urls:
+        run._target = Target(urls, secret(token_env) if token_env else "", wanted)
+        facts["stack"] = "by URL: " + ", ".join(f"{part} {url}" for part, url in urls.items())
+    else:
+        _open(run, start, wanted, own, began)
+    if run._target is not None:
+        target = run._target
+        target.aliases = (ours.api_gateway_chat_model, ours.api_gateway_code_model)
+        target.expected = _expected_models(wanted)
+        _look(target, facts)
+    facts["mismatches"] = _mismatches(facts, expect_profile, expect_commit)
+    return run
+
+
+def _open(run: Run, start: Callable[..., Opened], wanted: str, own: dict[str, Any], began: float) -> None:
+    try:
+        # with no profile asked for, this run inspects what is there, whatever its settings
+        bench = start(wanted or None, attach=not wanted, **own)
+        run._target = bench.target()
+        record = run._target.parts()
+    except SuiteError as error:
+        run.facts["trouble"] = f"The stack could not be started or joined: {error}"
+        return
+    started_here = bench.hosting and record is not None and record["host"]["started_at"] >= began
+    run._target.owned = started_here
+    run._stop = bench.stop
+    if bench.hosting and not started_here:
+        run._stop = None  # the bench of the person who runs this notebook in a kernel with an open stack
+    run.facts["stack"] = "started by this run" if started_here else "already running, inspected as a guest"
+
+
+def _look(target: Target, facts: dict[str, Any]) -> None:
+    """Who answers there: profile, commit, smoke models."""
+    try:
+        record = target.parts()
+    except SuiteError as error:
+        facts["host"] = {"unknown": str(error)}
+        return
+    host = (record or {}).get("host", {})
+    facts.update(host=host, profile=host.get("profile", ""), commit=host.get("commit", ""), smoke=bool(host.get("smoke")))
+
+
+def _mismatches(facts: Mapping[str, Any], expect_profile: str, expect_commit: str) -> list[str]:
+    found = []
+    if expect_profile and facts["profile"] != expect_profile:
+        found.append(f"its profile is {facts['profile'] or 'not known'!r}, expected was {expect_profile!r}")
+    commit = str(facts["commit"])
+    clean_start = len(expect_commit) >= 7 and commit.startswith(expect_commit) and "-dirty" not in commit
+    if expect_commit and commit != expect_commit and not clean_start:
+        found.append(f"its commit is {commit or 'not known'!r}, expected was {expect_commit!r}")
+    return found
+
+
+def _expected_models(name: str) -> dict[str, ExpectedModel]:
+    """What the named profile asks for; nothing when no profile was named."""
+    if not name:
+        return {}
+    wanted = known_profile(name)
+    return {role: ExpectedModel(catalog()[entry.model].file, catalog()[entry.model].sha256)
+            for role, entry in (("chat", wanted.chat), ("code", wanted.code))}
+
+
+def _display(view: View, missing: list[Result]) -> None:
+    """Put the verdict, and the record of checks whose cells were skipped, into the output of a cell that is about to raise."""
+    from IPython.display import display
+
+    if missing:
+        text = "\n".join(map(repr, missing))
+        display({MIME: [result.to_dict() for result in missing], "text/html": "".join(result._repr_html_() for result in missing),
+                 "text/plain": text}, raw=True)
+    display(view)

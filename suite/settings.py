@@ -1,0 +1,230 @@
+"""The settings: one table, and the only place that reads the environment and suite.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from suite.errors import SettingsError
+
+APP = "local-ai-suite"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: `name` in Python and suite.toml, `env` in the environment."""
+
+    name: str
+    env: str
+    type: type
+    default: Any
+    sentence: str
+    identity: bool = False  # two stacks that differ here are not the same stack: a guest is refused
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+def _s(name: str, type_: type, default: Any, sentence: str, *, env: str = "", **more: Any) -> Setting:
+    return Setting(name, env or name.upper(), type_, default, sentence, **more)
+
+
+TABLE: tuple[Setting, ...] = (
+    _s("data_dir", Path, None, "Where everything is kept; eight folders, plus backups, reports and run."),
+    _s("models_dir", Path, None, "Where model weights are kept; the folder `models` of the data directory when empty.", identity=True),
+    _s("reports_dir", Path, None, "Where executed runbooks are archived; the folder `reports` of the data directory when empty."),
+    _s("workspace_dir", Path, None, "The folder that file tools may read; the current directory when empty.", identity=True),
+    _s("profile", str, "smoke", "Which models run on which hardware (models/profiles.toml).", env="SUITE_PROFILE", identity=True),
+    _s("stage", str, "dev", "Which policy applies.", env="SUITE_STAGE", identity=True, choices=("dev", "staging", "prod")),
+    _s("bind", str, "127.0.0.1", "The address all ports listen on.", env="SUITE_BIND"),
+    _s("port_base", str, "0", "Added to every port number; `auto` looks for a free range.", env="SUITE_PORT_BASE"),
+    _s("database_url", str, "", "SQLAlchemy URL of the database; SQLite in the data directory when empty.", identity=True),
+    _s("log_level", str, "INFO", "The least level that is written to the log file.", choices=("DEBUG", "INFO", "WARNING", "ERROR")),
+    _s("chat_model", str, "", "GGUF file of the chat server, a name in MODELS_DIR or a path; the profile's when empty.", identity=True),
+    _s("code_model", str, "", "GGUF file of the code server, a name in MODELS_DIR or a path; the profile's when empty.", identity=True),
+    _s("chat_n_gpu_layers", int, -1, "Layers of the chat model on the GPU; the profile's when -1.", low=-1),
+    _s("code_n_gpu_layers", int, -1, "Layers of the code model on the GPU; the profile's when -1.", low=-1),
+    _s("llama_threads", int, 0, "Threads per model server; cores minus one when 0.", low=0, high=512),
+    _s("llama_ctx", int, 0, "Context of a model server in tokens; the profile's when 0.", low=0, high=1 << 20),
+    _s("llama_batch", int, 256, "Tokens read in one step of the prompt.", low=16, high=8192),
+    _s("llama_temp", float, 0.3, "Sampling temperature when a request names none.", low=0, high=2),
+    _s("llama_top_p", float, 0.9, "Nucleus sampling when a request names none.", low=0.01, high=1),
+    _s("llama_repeat_penalty", float, 1.05, "Repeat penalty when a request names none.", low=0.5, high=2),
+    _s("api_gateway_chat_model", str, "chat-7b", "The gateway's alias of the chat server.", identity=True),
+    _s("api_gateway_code_model", str, "code-7b", "The gateway's alias of the code server.", identity=True),
+    _s("llm_request_timeout", float, 60.0, "Seconds a reply may take before the gateway gives up.", low=1, high=3600),
+    _s("embedding_model", str, "minilm", "The embedding model of the catalogue.", identity=True),
+    _s("embedding_batch_size", int, 16, "Texts embedded at once.", low=1, high=256),
+    _s("embedding_threads", int, 0, "Threads of the embedder; all cores when 0.", low=0, high=512),
+    _s("embedding_max_texts", int, 1024, "Texts in one request; more is refused.", low=1, high=100_000),
+    _s("embedding_max_chars", int, 8000, "Characters in one text; more is refused.", low=16, high=1_000_000),
+    _s("qdrant_url", str, "", "A Qdrant server or cluster; the embedded store when empty.", identity=True),
+    _s("qdrant_timeout", float, 30.0, "Seconds a Qdrant server may take to answer.", low=0.1, high=600),
+    _s("rag_topk", int, 4, "Chunks that an answer is written from.", low=1, high=50),
+    _s("rag_chunk_size", int, 512, "Characters per chunk, at most.", low=64, high=8000),
+    _s("rag_chunk_overlap", int, 100, "Characters that neighbouring chunks share, at most.", low=0, high=4000),
+    _s("rag_llm_max_tokens", int, 256, "Tokens in an answer, at most.", low=1, high=8192),
+    _s("rag_llm_temperature", float, 0.0, "Sampling temperature of answers.", low=0, high=2),
+    _s("rag_default_collection", str, "default", "The collection that is used when none is named."),
+    _s("default_project_id", str, "default-project", "The project that memories belong to when none is named."),
+    _s("memory_sync_interval", float, 300.0, "Seconds between two vector syncs of memories.", low=0.05, high=86_400),
+    _s("ttl_check_interval", float, 3600.0, "Seconds between two sweeps of expired memories.", low=0.05, high=86_400),
+    _s("memory_backup_cron", str, "03:00", "Local time of the daily backup, HH:MM."),
+    _s("rbac_enabled", bool, True, "Whether roles decide who may call which tool.", identity=True),
+    _s("security_mode", str, "normal", "`strict` asks for approval from MEDIUM sensitivity on, `normal` from HIGH on.", identity=True,
+       choices=("normal", "strict")),
+    _s("mcp_user_id", str, "admin_user", "The actor that calls tools when none is named."),
+)
+_BY_NAME = {row.name: row for row in TABLE}
+PATHS_UNDER_DATA = {"models_dir": "models", "reports_dir": "reports"}
+
+
+class Settings:
+    """The settings in force: one attribute per row of TABLE, fixed once read; `source[name]` says where each came from."""
+
+    def __init__(self, values: dict[str, Any], source: dict[str, str]) -> None:
+        self.__dict__.update(values)
+        self.__dict__["source"] = dict(source)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise SettingsError(f"Setting {name!r} was already read; pass {name}={value!r} to suite.start() instead.")
+
+    def __getattr__(self, name: str) -> Any:  # only reached for unknown names
+        raise AttributeError(f"no setting named {name!r}")
+
+    def values(self) -> dict[str, Any]:
+        """All settings by name, paths as text; no secret is ever a setting without being masked here."""
+        return {row.name: _plain(row, getattr(self, row.name)) for row in TABLE}
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that tell one stack from another."""
+        return {row.name: _plain(row, getattr(self, row.name)) for row in TABLE if row.identity}
+
+    def digest(self) -> str:
+        """sha256 of all settings, as 64 hex digits: the `config_hash` of a report."""
+        return hashlib.sha256(json.dumps(self.values(), sort_keys=True).encode()).hexdigest()
+
+
+def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
+    """Read the settings: arguments over environment over ./suite.toml over the user's suite.toml over defaults.
+
+    Raises SettingsError for an unknown name, a malformed value, or one out of range.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = cwd or Path.cwd()
+    values: dict[str, Any] = {row.name: row.default for row in TABLE}
+    source = {row.name: "default" for row in TABLE}
+    for file in (Path(platformdirs.user_config_dir(APP)) / "suite.toml", cwd / "suite.toml"):
+        for name, value in _read_toml(file).items():
+            values[name], source[name] = _typed(_row(name, str(file)), value, str(file)), str(file)
+    for row in TABLE:
+        if environ.get(row.env, "") != "":
+            values[row.name], source[row.name] = _typed(row, environ[row.env], f"environment variable {row.env}"), "environment"
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            values[name], source[name] = _typed(_row(name, "an argument"), value, "an argument"), "argument"
+    return Settings(_settle_paths(values, cwd), source)
+
+
+def _settle_paths(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
+    """Make every path absolute, so that a later change of directory changes nothing."""
+    values["data_dir"] = _absolute(values["data_dir"] or Path(platformdirs.user_data_dir(APP)), cwd)
+    for name, folder in PATHS_UNDER_DATA.items():
+        values[name] = _absolute(values[name], cwd) if values[name] else values["data_dir"] / folder
+    values["workspace_dir"] = _absolute(values["workspace_dir"] or cwd, cwd)
+    return values
+
+
+def _absolute(path: Path, cwd: Path) -> Path:
+    return Path(os.path.normpath(cwd / path.expanduser()))
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}. Mend the line or remove the file.") from error
+
+
+def _row(name: str, where: str) -> Setting:
+    if name not in _BY_NAME:
+        raise SettingsError(f"Unknown setting {name!r} in {where}; known are: {', '.join(_BY_NAME)}.")
+    return _BY_NAME[name]
+
+
+def _typed(row: Setting, value: Any, where: str) -> Any:
+    try:
+        value = _convert(row.type, value)
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError(f"{row.env} is {value!r} (from {where}) but must be {_expected(row)}. {row.sentence}") from None
+    bounds = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (row.choices and value not in row.choices) or (
+        bounds and ((row.low is not None and not value >= row.low) or (row.high is not None and not value <= row.high))
+    ):
+        raise SettingsError(f"{row.env} is {value!r} (from {where}) but must be {_expected(row)}. {row.sentence}")
+    return value
+
+
+def _convert(kind: type, value: Any) -> Any:
+    if kind is bool:
+        words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+        return value if isinstance(value, bool) else words[str(value).strip().lower()] if str(value).strip().lower() in words else _refuse()
+    if kind is int and (isinstance(value, bool) or (isinstance(value, float) and value != int(value))):
+        return _refuse()
+    if kind is Path:
+        return Path(str(value)) if str(value) else None
+    return kind(value)
+
+
+def _refuse() -> Any:
+    raise ValueError
+
+
+def _expected(row: Setting) -> str:
+    if row.choices:
+        return "one of " + ", ".join(row.choices)
+    name = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", str: "text"}[row.type]
+    low = "" if row.low is None else f" from {row.low:g}"
+    high = "" if row.high is None else f" to {row.high:g}"
+    return name + low + high
+
+
+def _plain(row: Setting, value: Any) -> Any:
+    if row.name == "database_url" and "@" in str(value):  # a URL may hold a password: only its digest leaves this file
+        return "sha256:" + hashlib.sha256(str(value).encode()).hexdigest()[:16]
+    return str(value) if isinstance(value, Path) else value
+
+
+def describe() -> list[dict[str, str]]:
+    """The table for people: name, environment variable, type, default, sentence."""
+    return [{"name": row.name, "env": row.env, "type": row.type.__name__.lower(), "default": "" if row.default is None else str(row.default),
+             "sentence": row.sentence} for row in TABLE]
+
+
+def runtime_dir(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The user's private runtime directory (XDG_RUNTIME_DIR), or None where the system has none."""
+    value = (os.environ if environ is None else environ).get("XDG_RUNTIME_DIR", "")
+    return Path(value) if value else None
+
+
+def package_file(relative: str) -> Path:
+    """A file or folder that the package ships: `runbooks/…`, `models/…`, `kernels/…`, in a checkout or in an installed wheel.
+
+    Raises SettingsError when it is not there, which means a broken installation.
+    """
+    package = Path(str(resources.files("suite")))
+    for place in (package / "_data" / relative, package.parent / relative):
+        if place.exists():
+            return place
+    raise SettingsError(f"The package file {relative} is missing from this installation; install local-ai-suite again.")

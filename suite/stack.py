@@ -1,0 +1,200 @@
+"""The nine parts of this process: built in one order, started side by side, served on their ports, closed in reverse."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from suite import __version__, checkout
+from suite.access.actor import Actors
+from suite.access.audit import Audit
+from suite.access.key import create_key
+from suite.backup.create import Source, create
+from suite.embedding.embed import Embedder
+from suite.errors import PortBusy
+from suite.gateway.gateway import Gateway
+from suite.host import PARTS, Claim, HostRecord, choose_ports, token_folder
+from suite.http.apps import apps
+from suite.http.serve import HttpServers, bind
+from suite.knowledge.knowledge import Knowledge
+from suite.maintainer.job import Job
+from suite.maintainer.maintainer import Maintainer
+from suite.memory.memory import Memory
+from suite.monitoring.log import FileLog
+from suite.monitoring.metric import Metrics
+from suite.monitoring.probe import Part, guarded
+from suite.serving.catalog import profile
+from suite.serving.server import ModelServer
+from suite.settings import Settings, runtime_dir
+from suite.storage.engine import Storage, open_storage
+from suite.tools.call import Tools
+from suite.vectors.part import open_store
+
+AUTO_TRIES = 5
+log = logging.getLogger("suite.stack")
+
+
+class Stack:
+    """Everything a host runs. `parts[name]` are the nine parts, `servers` their ports, `starts[name]` when each began and was ready."""
+
+    def __init__(self, settings: Settings, data: Path, claim: Claim) -> None:
+        self.settings, self.data, self.claim = settings, data, claim
+        self.id, self.began, self.starting = uuid.uuid4().hex, time.time(), True
+        self.starts: dict[str, dict[str, float | None]] = {name: {"started_s": None, "ready_s": None} for name in PARTS}
+        self.servers = HttpServers()
+        self.metrics = Metrics()
+        self.parts: dict[str, Part] = {}
+        self.stopped, self.ended = threading.Event(), threading.Event()  # begun to stop; stopped
+        self._stopping = threading.Lock()
+        self._closers: list[Callable[[], None]] = [claim.release]
+
+    def start(self) -> None:
+        """Bind the ports, build and serve the parts, publish the record, load the models.
+
+        Raises StartError for what concerns the whole stack; a part that cannot be ready says so itself. Whatever is raised, nothing stays behind.
+        """
+        try:
+            profile(self.settings.profile)  # an unknown profile is refused before anything is opened
+            sockets = self._bind()
+            self._closers += [sock.close for sock in sockets.values()]
+            self._build()
+            self.servers.start({name: (sockets[name], app) for name, app in apps(self).items()})
+            self._closers.append(self.servers.stop)
+            self.claim.publish(self.record)
+            self._load()
+        except BaseException:
+            self.stop()
+            raise
+        self.starting = False
+
+    def _bind(self) -> dict[str, Any]:
+        for attempt in range(AUTO_TRIES):
+            self.ports = choose_ports(self.settings.port_base)
+            sockets: dict[str, Any] = {}
+            try:
+                for part, port in self.ports.items():
+                    sockets[part] = bind(self.settings.bind, port, part)
+                return sockets
+            except BaseException as error:
+                for sock in sockets.values():
+                    sock.close()
+                if self.settings.port_base != "auto" or not isinstance(error, PortBusy) or attempt == AUTO_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _build(self) -> None:
+        """Make every part in the order of the sentence in DESIGN.md; none of them loads anything yet."""
+        s, data = self.settings, self.data
+        self.log = FileLog(data / "logs", s.log_level)
+        self._closers.append(self.log.close)
+        self.storage: Storage = open_storage(s.database_url, data / "sqlite")
+        self._closers.append(self.storage.close)
+        self.key = create_key(token_folder(data / "run", runtime_dir(), data))
+        self._closers.append(self.key.remove)
+        self.audit, self.actors = Audit(self.storage), Actors(self.storage)
+        self.record = self._record()
+        models = profile(s.profile)
+        chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat)
+        code = ModelServer("inference-code", "code", s, s.models_dir, data / "cache", models.code)
+        gateway = Gateway({s.api_gateway_chat_model: [chat, code], s.api_gateway_code_model: [code, chat]}, chat=s.api_gateway_chat_model,
+                          code=s.api_gateway_code_model, timeout=s.llm_request_timeout)
+        embedder = Embedder(s, s.models_dir, data / "cache")
+        store = open_store(s, data / "vectors")
+        knowledge = Knowledge(self.storage, store, embedder, lambda messages, options: gateway.chat(messages, **options), s)
+        memory = Memory(self.storage, store, embedder, s)
+        tools = Tools(self.audit, self.actors, s.workspace_dir, s)
+        self.store, self.embedder = store, embedder
+        maintainer = Maintainer(self.storage, self._jobs(memory))
+        self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
+        self._closers += [part.close for part in self.parts.values()]
+
+    def _jobs(self, memory: Memory) -> list[Job]:
+        s = self.settings
+        return [
+            Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval),
+            Job("sync", memory.sync, every=s.memory_sync_interval),
+            Job("backup", self.backup, daily=s.memory_backup_cron),
+        ]
+
+    def backup(self) -> dict[str, Any]:
+        """Make one snapshot of the database and the vectors now."""
+        sources = [Source.database(self.storage), Source.copied("vectors", self.store.copy_to)]
+        return create(self.data / "backups", sources, facts={"version": __version__, "profile": self.settings.profile}).to_dict()
+
+    def _record(self) -> HostRecord:
+        s = self.settings
+        return HostRecord(
+            id=self.id, pid=os.getpid(), process_started=psutil.Process().create_time(), started=self.began, version=__version__,
+            commit=checkout.commit(), profile=s.profile, stage=s.stage, bind=s.bind, ports=self.ports, token_file=str(self.key.file),
+            identity=s.identity(), cwd=str(Path.cwd()),
+        )
+
+    def _load(self) -> None:
+        """Start the parts in two threads: the models in one, everything else in the other (two cores are the least we plan for)."""
+        models = [self.parts["inference-chat"], self.parts["inference-code"], self.parts["api-gateway"]]
+        others = [part for part in self.parts.values() if part not in models]
+        failures: list[BaseException] = []
+        threads = [threading.Thread(target=self._start_parts, args=(group, failures), name="suite-start", daemon=True) for group in (models, others)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.stopped.set()  # an interrupt: no further part is begun, the one at work is waited for before anything is closed
+            for thread in threads:
+                thread.join()
+            raise
+        if failures:
+            raise failures[0]
+
+    def _start_parts(self, group: list[Part], failures: list[BaseException]) -> None:
+        try:
+            for part in group:
+                if self.stopped.is_set():
+                    return
+                self.starts[part.name]["started_s"] = round(time.time() - self.began, 3)
+                part.start()
+                if guarded(part.ready).ok:
+                    self.starts[part.name]["ready_s"] = round(time.time() - self.began, 3)
+        except BaseException as error:
+            failures.append(error)
+
+    def status(self) -> dict[str, Any]:
+        """The body of `/v1/parts`: which host this is and how each of the nine parts is."""
+        return {"host": self._host_facts(), "parts": [self._part_facts(name) for name in PARTS]}
+
+    def _host_facts(self) -> dict[str, Any]:
+        r = self.record
+        return {"id": r.id, "pid": r.pid, "profile": r.profile, "stage": r.stage, "commit": r.commit, "version": r.version, "started_at": r.started,
+                "starting": self.starting, "smoke": profile(r.profile).smoke, "config": self.settings.digest(), "ports": r.ports,
+                "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd}
+
+    def _part_facts(self, name: str) -> dict[str, Any]:
+        part = self.parts[name]
+        live, ready = guarded(part.live), guarded(part.ready)
+        beat = part.heartbeat["age_s"] if isinstance(part, Maintainer) else None
+        return {"name": name, "live": live.ok, "ready": ready.ok, "reasons": list(ready.reasons), "port": self.ports.get(name), "restarts": 0,
+                "heartbeat_age_s": beat, **self.starts[name]}
+
+    def stop(self) -> None:
+        """Close everything in reverse order; safe to call twice, and again after an interrupt."""
+        with self._stopping:
+            self.stopped.set()
+            while self._closers:
+                closer = self._closers.pop()
+                try:
+                    closer()
+                except Exception:  # one part that cannot be closed must not keep the others, the ports and the lock
+                    log.exception("closing %s failed", getattr(closer, "__qualname__", closer))
+            self.ended.set()
+
+

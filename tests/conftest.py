@@ -1,0 +1,41 @@
+"""What every test gets: its own home, a scrubbed environment, and the embedder's weights fetched once per machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from suite.settings import TABLE, load
+
+sys.path.insert(0, str(Path(__file__).parent))  # the shared test modules beside this file
+
+
+WEIGHTS = Path.home() / ".cache" / "local-ai-suite-tests" / "models"  # read before any test moves HOME
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the machine reaches a test, and nothing a test writes reaches the machine."""
+    for name in [row.env for row in TABLE] + ["XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME"]:
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    here = os.getcwd()
+    yield
+    os.chdir(here)
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """A models directory with the embedder in it, fetched for real on the first run of this machine."""
+    from suite.embedding.embed import Embedder
+
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
+    Embedder(load({"models_dir": str(WEIGHTS), "data_dir": str(WEIGHTS.parent / "data")}, environ={}), WEIGHTS, WEIGHTS.parent / "cache").fetch()
+    return WEIGHTS
