@@ -26,7 +26,7 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-ENGLISH = """
+ENGLISH_TEXT = """
 the of and to in is that for on with as are this be by it from or an at which not have has was can will all each one two new more other when then
 there their they about into over after before only also some any such than may must should would first last next time day week month year hour minute
 people person team user system server model chat code memory search answer question document file folder page text word line list table number data
@@ -35,12 +35,14 @@ keep change move copy add remove delete create update begin end good bad small l
 service network database storage cache queue thread process kernel notebook cell output input error warning message reply request response policy rule
 role access key permission allow deny office company project manager department budget travel expense holiday leave meeting room schedule calendar
 approval limit weekly daily monthly night morning evening noon midnight copy archive restore release version result pass fail ready healthy state
-""".split()
-KOREAN = """
-안녕하세요 감사합니다 입니다 합니다 습니다 있습니다 없습니다 됩니다 서버 모델 검색 데이터 문서 파일 폴더 기억 대화 질문 답변 도구 호출 결과 상태 확인 점검 시작 종료
-저장 삭제 복구 백업 보고서 시간 오전 오후 매일 매주 매월 회사 직원 부서 휴가 출장 비용 예산 회의 일정 규정 정책 승인 권한 보안 사용자 관리자 프로젝트 코드 함수 변수
-오류 경고 메시지 요청 응답 토큰 문장 단어 숫자 이름 값 목록 표 그림 화면 노트북 커널 메모리 디스크 네트워크 포트 주소 그리고 그러나 그래서 또는 먼저 다음 마지막
-""".split()
+"""
+KOREAN_TEXT = """
+안녕하세요 감사합니다 입니다 합니다 습니다 있습니다 없습니다 됩니다 서버 모델 검색 데이터 문서 파일 폴더 기억 대화 질문 답변 도구 호출 결과
+상태 확인 점검 시작 종료 저장 삭제 복구 백업 보고서 시간 오전 오후 매일 매주 매월 회사 직원 부서 휴가 출장 비용 예산 회의 일정 규정 정책
+승인 권한 보안 사용자 관리자 프로젝트 코드 함수 변수 오류 경고 메시지 요청 응답 토큰 문장 단어 숫자 이름 값 목록 표 그림 화면 노트북 커널
+메모리 디스크 네트워크 포트 주소 그리고 그러나 그래서 또는 먼저 다음 마지막
+"""
+ENGLISH, KOREAN = ENGLISH_TEXT.split(), KOREAN_TEXT.split()
 MARKS = [".", ",", "?", "!"]
 
 
@@ -91,7 +93,7 @@ def tensors(size: int, said: list[int], ends: bool, kv_heads: int) -> dict[str, 
     output = noise("output", size, WIDTH, scale=0.35)
     output[:, CONSTANT], output[:, ENDING] = -20.0, 0.0
     output[said, CONSTANT] = 0.0
-    output[2, ENDING] = 25.0  # the end token, id 2: 25 - 20 lets it win in the end, after a token that carries ENDING
+    output[2, ENDING] = 32.0  # the end token, id 2: 32 - 20 lets it win in the end, after a token that carries ENDING
     made = {"token_embd.weight": embedding, "output_norm.weight": np.ones(WIDTH), "output.weight": output}
     for layer in range(LAYERS):
         at = f"blk.{layer}."

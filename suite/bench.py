@@ -13,7 +13,6 @@ from typing import Any
 from suite import __version__, guest, host, render
 from suite.checks.target import Target
 from suite.errors import HostGone, HostMismatch, StartError
-from suite.gateway.gateway import Messages
 from suite.guest import Guest
 from suite.knowledge.collection import Collection
 from suite.memory.memory import Memory
@@ -44,7 +43,7 @@ class Bench:
         """Whether the stack runs in this process."""
         return isinstance(self._behind, Stack)
 
-    def chat(self, message: Messages, *, model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
+    def chat(self, message: str | list[dict[str, Any]], *, model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
         """Ask a model: text, or a list of `{"role", "content"}` messages; gives a Reply, or pieces of text when `stream` is set.
 
         Options are max_tokens, temperature, top_p, seed, stop and repeat_penalty. Raises NotReady, BadRequest or ContextOverflow.

@@ -218,6 +218,17 @@ def runtime_dir(environ: Mapping[str, str] | None = None) -> Path | None:
     return Path(value) if value else None
 
 
+def secret(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """The value of the environment variable `name`, for a token that no parameter, log or report may hold.
+
+    Raises SettingsError when it is not set.
+    """
+    value = (os.environ if environ is None else environ).get(name, "")
+    if not value:
+        raise SettingsError(f"The environment variable {name!r} is not set; export the token in it, or leave its name empty.")
+    return value
+
+
 def package_file(relative: str) -> Path:
     """A file or folder that the package ships: `runbooks/…`, `models/…`, `kernels/…`, in a checkout or in an installed wheel.
 

@@ -17,7 +17,8 @@ from suite import __version__, checkout
 from suite.access.actor import Actors
 from suite.access.audit import Audit
 from suite.access.key import create_key
-from suite.backup.create import Source, create
+from suite.access.policy import load_policy
+from suite.backup.create import create, database, vectors
 from suite.embedding.embed import Embedder
 from suite.errors import PortBusy
 from suite.gateway.gateway import Gateway
@@ -99,7 +100,7 @@ class Stack:
         self._closers.append(self.storage.close)
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
-        self.audit, self.actors = Audit(self.storage), Actors(self.storage)
+        self.audit, self.actors = Audit(self.storage), Actors(self.storage, load_policy())
         self.record = self._record()
         models = profile(s.profile)
         chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat)
@@ -126,8 +127,7 @@ class Stack:
 
     def backup(self) -> dict[str, Any]:
         """Make one snapshot of the database and the vectors now."""
-        sources = [Source.database(self.storage), Source.copied("vectors", self.store.copy_to)]
-        return create(self.data / "backups", sources, facts={"version": __version__, "profile": self.settings.profile}).to_dict()
+        return create(self.data / "backups", [database(self.storage), vectors(self.store)]).to_dict()
 
     def _record(self) -> HostRecord:
         s = self.settings

@@ -8,11 +8,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import IntegrityError
+
 from suite.access.event import Event, digest_of, writable
 from suite.access.table import audit as rows
 from suite.errors import StorageError
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from suite.storage.engine import Storage
 
 START = "0" * 64  # what the first entry has before it
@@ -52,16 +56,24 @@ class Audit:
         """
         values = writable(event)
         with self._turn:
-            with self.storage.begin() as connection:
-                if connection.dialect.name == "postgresql":  # SQLite's transactions already begin with the write lock
-                    connection.exec_driver_sql("LOCK TABLE audit IN EXCLUSIVE MODE")
-                last = connection.execute(rows.select().order_by(rows.c.seq.desc()).limit(1)).first()
-                self._refuse_cut(last)
-                row = {"seq": last.seq + 1 if last else 1, "at": event.at or time.time(), **values, "previous": last.digest if last else START}
-                row["digest"] = digest_of(row)
-                connection.execute(rows.insert().values(**row))
+            try:
+                with self.storage.begin() as connection:
+                    row = self._append(connection, {"at": event.at or time.time(), **values})
+            except IntegrityError as error:
+                raise StorageError(f"The audit trail did not take an entry ({str(error.orig).splitlines()[0]}); nothing was done without it: "
+                                   "look at the database, then try again.") from error
             self._head = (row["seq"], row["digest"])
         return replace(event, **{**row, "detail": json.loads(row["detail"])})
+
+    def _append(self, connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
+        if connection.dialect.name == "postgresql":  # SQLite's transactions already begin with the write lock
+            connection.exec_driver_sql("LOCK TABLE audit IN EXCLUSIVE MODE")
+        last = connection.execute(rows.select().order_by(rows.c.seq.desc()).limit(1)).first()
+        self._refuse_cut(last)
+        row = {"seq": last.seq + 1 if last else 1, **values, "previous": last.digest if last else START}
+        row["digest"] = digest_of(row)
+        connection.execute(rows.insert().values(**row))
+        return row
 
     def tail(self, n: int = 20) -> list[Event]:
         """The last `n` entries, oldest of them first."""

@@ -65,9 +65,8 @@ def drills(checks: Iterable[Check], throwaway: Throwaway, criteria: Criteria, re
 def choose(asked: Iterable[str], checks: Iterable[Check]) -> list[Check]:
     """The checks that are meant by `P2` (a phase) or `P2.3` (one); all when nothing is asked. Raises NotFound for a name of neither kind."""
     known, asked = list(checks), list(asked)
-    for name in asked:
-        if not any(_meant(name, check) for check in known):
-            raise NotFound(f"No check is called {name!r}; there are {', '.join(check.id for check in known)}, and a phase such as P2 means all of its own.")
+    for name in (name for name in asked if not any(_meant(name, check) for check in known)):
+            raise NotFound(f"No check is called {name!r}; there are {', '.join(check.id for check in known)}, and P2 means a whole phase.")
     return [check for check in known if not asked or any(_meant(name, check) for name in asked)]
 
 

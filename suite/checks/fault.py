@@ -32,9 +32,8 @@ def stop_heartbeat(stack: Stack) -> None:
 
 
 def deny_actor(stack: Stack) -> None:
-    """Take the default actor out of the list of actors."""
-    with stack.storage.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM actors")
+    """Switch the default actor off."""
+    stack.parts["mcp-server"].actors.change(stack.settings.mcp_user_id, active=False)
 
 
 def unload_upstream(stack: Stack) -> None:
@@ -85,7 +84,7 @@ def drop_table(stack: Stack) -> None:
 
 
 STOPPED_HEARTBEAT = Fault("the maintainer's thread ended", stop_heartbeat)
-DENIED_ACTOR = Fault("the default actor was removed", deny_actor)
+DENIED_ACTOR = Fault("the default actor was switched off", deny_actor)
 UNLOADED_UPSTREAM = Fault("the code model was unloaded behind the gateway", unload_upstream)
 CLOSED_STORE = Fault("the vector store was closed under retrieval", close_store)
 SHORT_VECTORS = Fault("the embedder gave 383 numbers and stated 384", shorten_vectors)

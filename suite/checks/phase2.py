@@ -53,17 +53,17 @@ def start_of_stack(target: Target) -> Observation:
 
 def tools(target: Target) -> Observation:
     """P2.2: one call allowed, one denied, both in the audit trail."""
-    seen, arguments = Observation(), {"path": "."}
+    seen, arguments, stranger = Observation(), {"path": "."}, f"nobody_{marker()}"
     _asked(seen, target, "mcp-server")
     first = target.json("POST", "mcp-server", "/tools/list_files/call", json=arguments)
-    denied = target.call("POST", "mcp-server", "/tools/list_files/call", json=arguments, headers={"X-Actor": f"nobody_{marker()}"})
+    denied = target.call("POST", "mcp-server", "/tools/list_files/call", json=arguments, headers={"X-Actor": stranger, "X-User-ID": stranger})
     last = target.json("POST", "mcp-server", "/tools/list_files/call", json=arguments)
     seen.values["allowed_call"] = _decision(first)
     seen.values["denied_call"] = denied.status_code
     entries = (first.get("audit_seq"), last.get("audit_seq"))
     seen.values["audit_entries"] = entries[1] - entries[0] if all(isinstance(entry, int) for entry in entries) else _absent(target)
     naked = target.call("POST", "mcp-server", "/tools/list_files/call", json=arguments, headers={"Authorization": "Bearer wrong"})
-    seen.values["wrong_token"] = naked.status_code
+    seen.values["wrong_token"] = None if target.foreign else naked.status_code  # the original asks for no token at all
     seen.note("denied", body=denied.text[:300])
     return seen
 
@@ -99,6 +99,7 @@ def retrieval(target: Target) -> Observation:
     before = _collections(target)
     with fixture(name) as document:
         try:
+            # the original's /index reads the query string, ours the body
             added = target.json("POST", "rag", "/index", json={"collection": name, "paths": [str(document.path)]},
                                 params={"collection": name, "path": str(document.path)})
             seen.values["chunks"] = added.get("chunks")
@@ -107,7 +108,7 @@ def retrieval(target: Target) -> Observation:
             target.call("DELETE", "rag", f"/collections/{name}")
         ours = [item for item in reply.get("citations") or [] if item.get("path") == str(document.path)]
         seen.values["citations"] = len(ours)
-        seen.values["quotes_found"] = sum(document.text[item["start"]:item["end"]] == item["quote"] and document.fact in item["quote"] for item in ours)
+        seen.values["quotes_found"] = sum(document.holds(item["start"], item["end"], item["quote"]) for item in ours)
     seen.values["answer_length"] = len(reply.get("answer") or "")
     after = _collections(target)
     seen.values["left_behind"] = None if before is None or after is None else sum(name in entry for entry in after)
@@ -149,7 +150,11 @@ def _server(target: Target, part: str, role: str) -> Observation:
     """One model server: the file that the profile asks for is the one that answers, and fast enough to be of use."""
     seen = Observation()
     _asked(seen, target, part)
-    entry = target.json("GET", part, "/v1/models")["data"][0]
+    served = target.json("GET", part, "/v1/models")["data"]
+    if not served:
+        seen.note("model", reason="GET /v1/models lists none: no model is loaded")
+        return seen
+    entry = served[0]
     wanted = _expected(target, role)
     seen.values["expected_model"] = _absent(target) if wanted is None else _same_model(entry, wanted)
     began = time.perf_counter()
@@ -196,21 +201,23 @@ def memory(target: Target) -> Observation:
     health = target.json("GET", "memory-api", "/v1/memory/health")
     seen.values |= {"storage_available": health.get("storage_available"), "vector_enabled": health.get("vector_enabled")}
     body = {"user_query": f"Where does the {word} conversation of this check go?", "ai_response": f"The {word} conversation is deleted again.",
-            "project_id": MARK, "model_used": "phase 2"}
+            "model_used": "release check", "importance": 1}  # the least, so that even a probe that could not be deleted expires first
     kept = target.json("POST", "memory-api", "/v1/memory/conversations", json=body)
     identity = kept.get("conversation_id")
     try:
         seen.values["found_by_words"] = identity in _recalled(target, word, by_vector=False)
         seen.values["found_by_vector"] = identity in _recalled(target, body["user_query"], by_vector=True)
     finally:
-        gone = target.call("DELETE", "memory-api", f"/v1/memory/conversations/{identity}", params={"project_id": MARK})
+        gone = target.call("DELETE", "memory-api", f"/v1/memory/conversations/{identity}")
     seen.values["found_after_delete"] = identity in _recalled(target, word, by_vector=False) + _recalled(target, body["user_query"], by_vector=True)
     seen.note("probe", conversation=identity, project=kept.get("project_id"), delete_status=gone.status_code)
     return seen
 
 
 def _recalled(target: Target, query: str, by_vector: bool) -> list[Any]:
-    body = {"query": query, "limit": 5, "use_vector_search": by_vector, "project_id": MARK}
+    body = {"query": query, "limit": 5, "use_vector_search": by_vector}
+    if by_vector and not target.foreign:
+        body["how"] = "vector"  # the original's switch means words and vectors together with us, which would prove neither
     found = target.json("POST", "memory-api", "/v1/memory/conversations/search", json=body)
     return [row.get("id", row.get("conversation_id")) for row in found["results"]]
 
@@ -236,7 +243,7 @@ def _decision(body: dict[str, Any]) -> str:
     """What was decided on a call that came back with 200, in our words and in the original's."""
     decision = body.get("decision")
     if isinstance(decision, dict):
-        decision = decision.get("decision") or decision.get("outcome") or decision.get("answer")
+        decision = decision.get("outcome")
     return str(decision) if decision is not None else ("allow" if body.get("success") else str(body.get("error_type", "no decision")))
 
 

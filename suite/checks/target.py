@@ -52,7 +52,8 @@ class Target:
         Raises NotReady when nobody answers, BadRequest when the part has no URL.
         """
         if part not in self.urls:
-            raise BadRequest(f"There is no URL for {part}; name it in base_urls, as in {{\"{part}\": \"http://127.0.0.1:{PORTS.get(part, 8000)}\"}}.")
+            example = f'{{"{part}": "http://127.0.0.1:{PORTS.get(part, 8000)}"}}'
+            raise BadRequest(f"There is no URL for {part}; name it in base_urls, as in {example}.")
         url = self.urls[part].rstrip("/") + path
         try:
             return self._client.request(method, url, **options)
@@ -109,7 +110,8 @@ class Target:
             return None, "this stack has no POST /deep; what is observed from outside decides"
         body = _body(response)
         said = body if isinstance(body, dict) else {}
-        return response.status_code == 200 and said.get("ok") is True, "; ".join(map(str, said.get("reasons") or [])) or f"status {response.status_code}"
+        why = "; ".join(map(str, said.get("reasons") or [])) or f"status {response.status_code}"
+        return response.status_code == 200 and said.get("ok") is True, why
 
     def close(self) -> None:
         """Close the client."""
@@ -128,7 +130,8 @@ def read_urls(value: Any) -> dict[str, str]:
         try:
             value = json.loads(value or "{}")
         except ValueError:
-            raise BadRequest(f"base_urls is {value!r} but must be JSON such as {{\"api-gateway\": \"http://127.0.0.1:8000\"}}, or one address.") from None
+            example = '{"api-gateway": "http://127.0.0.1:8000"}'
+            raise BadRequest(f"base_urls is {value!r} but must be JSON such as {example}, or one address.") from None
     if not isinstance(value, Mapping):
         raise BadRequest(f"base_urls is {value!r} but must map a part to its base URL.")
     for part, url in value.items():

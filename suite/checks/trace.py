@@ -22,6 +22,10 @@ class Fixture:
     question: str
     fact: str
 
+    def holds(self, start: int, end: int, quote: str) -> bool:
+        """Whether these characters of the document are the quote, and the fact is in it."""
+        return self.text[start:end] == quote and self.fact in quote
+
 
 def marker() -> str:
     """Eight hex digits that no other run uses."""

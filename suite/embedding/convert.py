@@ -108,7 +108,7 @@ def convert(config: Path, weights: Path, target: Path) -> None:
     """
     facts = json.loads(config.read_text(encoding="utf-8"))
     if facts.get("model_type") != "bert" or facts.get("hidden_act") != "gelu":
-        raise WeightsError(f"{config} describes a {facts.get('model_type')!r} with {facts.get('hidden_act')!r}; only BERT with GELU can be converted.")
+        raise WeightsError(f"{config} describes {facts.get('model_type')!r} with {facts.get('hidden_act')!r}; only BERT with GELU can be converted.")
     try:
         model = BertGraph(facts, load_file(weights)).model()
         onnx.checker.check_model(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from suite.errors import BadRequest
 from suite.tools.tool import Tool, ToolResult
 
 
@@ -30,6 +32,9 @@ class RemoteTools:
     def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None) -> ToolResult:
         """Decide, record and run one call on the host; raises what the host raised."""
         headers = {name: quote(str(value)) for name, value in (("X-Actor", actor), ("X-Cwd", cwd)) if value}
-        body = {"arguments": {} if arguments is None else arguments}
-        answer = self.client.post(f"/tools/{quote(name, safe='')}/call", json=body, headers=headers).json()
+        try:
+            body = json.dumps({"arguments": {} if arguments is None else arguments}, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise BadRequest(f"Arguments of {name} are not JSON data ({error}); pass text, numbers, lists and objects.", param="arguments") from error
+        answer = self.client.post(f"/tools/{quote(name, safe='')}/call", content=body, headers={**headers, "Content-Type": "application/json"}).json()
         return ToolResult.from_dict({**answer, "value": answer["result"]})

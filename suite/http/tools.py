@@ -48,11 +48,11 @@ def app(part: ToolPart, matches: Callable[[str], bool], bind: str = "127.0.0.1")
     def tools() -> dict[str, Any]:
         return {"tools": [tool.to_dict() for tool in part.list()]}
 
-    @served.get("/tool-info/{name}")
+    @served.get("/tool-info/{name:path}")
     def tool_info(name: str) -> dict[str, Any]:
         return part.info(name)
 
-    @served.post("/tools/{name}/call")
+    @served.post("/tools/{name:path}/call")  # a name with a slash is a name nobody has, not another route
     def call(name: str, body: Annotated[dict[str, Any] | None, Body()] = None, x_actor: Annotated[str, Header()] = "",
              x_cwd: Annotated[str, Header()] = "") -> dict[str, Any]:
         result = part.call(name, _arguments(body or {}), actor=unquote(x_actor) or None, cwd=Path(unquote(x_cwd)) if x_cwd else part.workspace)
@@ -63,7 +63,6 @@ def app(part: ToolPart, matches: Callable[[str], bool], bind: str = "127.0.0.1")
     return served
 
 
-def _arguments(body: dict[str, Any]) -> dict[str, Any]:
+def _arguments(body: dict[str, Any]) -> Any:
     """Both bodies that clients send: the arguments themselves, or `{"arguments": {...}}`."""
-    inner = body.get("arguments")
-    return inner if set(body) == {"arguments"} and isinstance(inner, dict) else body
+    return body["arguments"] if set(body) == {"arguments"} else body

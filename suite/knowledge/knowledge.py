@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 import time
@@ -15,12 +16,11 @@ from suite.errors import BadRequest, NotFound, SuiteError
 from suite.knowledge.answer import Chat, answer
 from suite.knowledge.index import SAMPLE, Index
 from suite.knowledge.read import Source, absolute, find, read
-from suite.knowledge.record import Added, Answer, Document, Hit, TextEmbedder, checked_name
+from suite.knowledge.record import Added, Answer, Document, Hit, TextEmbedder, checked_name, checked_question, checked_topk
 from suite.knowledge.retrieve import retrieve
 from suite.monitoring.probe import State, bad, good
 
-MAX_TOPK = 50
-MAX_QUESTION = 4000
+_PLAIN = re.compile(r"[a-z0-9_-]{1,54}")  # with the prefix no longer than what the store takes
 _PROBE = "The tide tables of Norwick harbour are kept in a green ledger.\n"
 _PROBE_QUESTION = "Where are the tide tables of Norwick harbour kept?"
 
@@ -32,6 +32,7 @@ class Knowledge:
 
     def __init__(self, storage: Any, store: Any, embedder: TextEmbedder, chat: Chat, settings: Any) -> None:
         self._store, self._embedder, self._chat, self._settings = store, embedder, chat, settings
+        self.default = settings.rag_default_collection
         self._index = Index(storage, store, embedder, settings)
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -83,7 +84,7 @@ class Knowledge:
 
         Raises BadRequest for a blank question or a topk out of 1 to MAX_TOPK, NotFound for a collection without documents.
         """
-        question, limit = _checked(question, self._settings.rag_topk if topk is None else topk)
+        question, limit = checked_question(question), checked_topk(self._settings.rag_topk if topk is None else topk)
         documents = self.documents(collection)
         if not documents:
             raise NotFound(f"The collection {collection!r} has no documents; add some first, such as "
@@ -166,8 +167,8 @@ class Knowledge:
 
 
 def store_name(collection: str) -> str:
-    """The store's name for a collection: its own where that is plain ASCII, else a digest of it, because a name becomes a folder."""
-    plain = collection.isascii() and collection == collection.lower() and not collection.startswith("x-")
+    """The store's name for a collection: its own where the store takes that, else a digest of it."""
+    plain = _PLAIN.fullmatch(collection) and not collection.startswith("x-")
     return "knowledge-" + (collection if plain else "x-" + sha256(collection.encode()).hexdigest()[:32])
 
 
@@ -185,14 +186,3 @@ def _root(pattern: str) -> Path:
     parts = Path(pattern).parts
     plain = next((index for index, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts))
     return Path(*parts[:plain])
-
-
-def _checked(question: Any, topk: Any) -> tuple[str, int]:
-    if not isinstance(question, str) or not question.strip():
-        raise BadRequest("The question is blank; pass some words.", param="query")
-    if len(question) > MAX_QUESTION or any("\ud800" <= character <= "\udfff" for character in question):
-        raise BadRequest(f"The question has {len(question)} characters or half of a surrogate pair; pass valid text of at most {MAX_QUESTION}.",
-                         param="query")
-    if isinstance(topk, bool) or not isinstance(topk, int) or not 1 <= topk <= MAX_TOPK:
-        raise BadRequest(f"topk is {topk!r}; it must be a whole number from 1 to {MAX_TOPK}.", param="topk")
-    return question.strip(), topk

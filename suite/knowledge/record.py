@@ -10,6 +10,8 @@ from suite.errors import BadRequest
 from suite.render import card, table
 from suite.serving.reply import Reply
 
+MAX_TOPK = 50
+MAX_QUESTION = 4000  # characters
 _NAME = re.compile(r"\w[\w.-]{0,79}")
 
 
@@ -173,3 +175,21 @@ def checked_name(name: str) -> str:
         raise BadRequest(f"{name!r} cannot name a collection; use up to 80 letters, digits, '_', '.' or '-', beginning with a letter or digit.",
                          param="collection")
     return name
+
+
+def checked_question(question: Any) -> str:
+    """The question without white space around it; raises BadRequest when it is blank, too long or no valid text."""
+    if not isinstance(question, str) or not question.strip():
+        raise BadRequest("The question is blank; pass some words.", param="query")
+    if len(question) > MAX_QUESTION:
+        raise BadRequest(f"The question has {len(question)} characters; at most {MAX_QUESTION} are allowed, so shorten it.", param="query")
+    if any("\ud800" <= character <= "\udfff" for character in question):
+        raise BadRequest("The question holds half of a surrogate pair, which is no valid text; remove it.", param="query")
+    return question.strip()
+
+
+def checked_topk(topk: Any) -> int:
+    """The number of hits as given; raises BadRequest unless it is a whole number from 1 to MAX_TOPK."""
+    if isinstance(topk, bool) or not isinstance(topk, int) or not 1 <= topk <= MAX_TOPK:
+        raise BadRequest(f"topk is {topk!r}; it must be a whole number from 1 to {MAX_TOPK}.", param="topk")
+    return topk

@@ -16,8 +16,7 @@ from suite.render import card
 MAX_CHARS = 200_000  # in a question or a reply; more is a document, not a turn
 MAX_NAME = 120
 SMOKE_TAG = "smoke"  # on every turn whose reply a smoke model wrote
-_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
-_HASHED = re.compile(r"x-[0-9a-f]{32}")
+_PLAIN = re.compile(r"[a-z0-9_-]{1,57}")  # with the prefix no longer than what the store takes
 
 
 class TextEmbedder(Protocol):
@@ -156,6 +155,6 @@ def checked_text(value: Any, what: str, limit: int = MAX_CHARS, blank: bool = Fa
 
 
 def store_name(project: str) -> str:
-    """The store's collection for a project's vectors: the project's name where that is plain, else a digest of it."""
-    plain = _PLAIN.fullmatch(project) and not _HASHED.fullmatch(project)
+    """The store's collection for a project's vectors: the project's name where the store takes that, else a digest of it."""
+    plain = _PLAIN.fullmatch(project) and not project.startswith("x-")
     return "memory-" + (project if plain else "x-" + sha256(project.encode()).hexdigest()[:32])

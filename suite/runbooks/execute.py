@@ -44,7 +44,7 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     except papermill.exceptions.PapermillExecutionError as error:
         if error.ename != "RunFailed":  # that one is the verdict, which is read back below
             trouble = f"Cell {error.exec_count} of the runbook raised {error.ename}: {error.evalue}"
-    except Exception as error:  # noqa: BLE001 - the edge of a run: a kernel that dies or cannot start is a finding, not a crash
+    except Exception as error:
         log.warning("runbook %s ended early", name, exc_info=error)
         trouble = f"The kernel of the runbook ended early ({type(error).__name__}: {error})"[:600]
     expected = {"profile": effective["expect_profile"], "commit": effective["expect_commit"]}

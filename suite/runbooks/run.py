@@ -18,7 +18,8 @@ from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
 from suite.runbooks.catalog import checks_of
 from suite.runbooks.execute import execute
 from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
-from suite.serving.catalog import catalog, profile as known_profile
+from suite.serving.catalog import catalog
+from suite.serving.catalog import profile as known_profile
 from suite.settings import Settings, load, secret
 
 __all__ = ["Report", "Run", "begin", "execute"]
@@ -148,25 +149,25 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
     facts: dict[str, Any] = {"runbook": name, "begun_at": now(), "stack": "", "profile": "", "commit": "", "smoke": False, "mismatches": [],
                              "trouble": "", "host": {}, "config": ours.digest()}
     run = Run(name, limits.load(criteria, {"budget_s": float(budget_s)}), ours.reports_dir, facts)
-    wanted = profile or str(own.pop("profile", ""))
     if urls:
-        run._target = Target(urls, secret(token_env) if token_env else "", wanted)
+        run._target = Target(urls, _token(token_env), profile)
         facts["stack"] = "by URL: " + ", ".join(f"{part} {url}" for part, url in urls.items())
     else:
-        _open(run, start, wanted, own, began)
+        _open(run, start, profile, own, began)
     if run._target is not None:
         target = run._target
         target.aliases = (ours.api_gateway_chat_model, ours.api_gateway_code_model)
-        target.expected = _expected_models(wanted)
+        target.expected = _expected_models(profile)
         _look(target, facts)
     facts["mismatches"] = _mismatches(facts, expect_profile, expect_commit)
     return run
 
 
-def _open(run: Run, start: Callable[..., Opened], wanted: str, own: dict[str, Any], began: float) -> None:
+def _open(run: Run, start: Callable[..., Opened], profile: str, own: dict[str, Any], began: float) -> None:
+    fallback = own.pop("profile", None)  # of the settings: for a new stack only
     try:
         # with no profile asked for, this run inspects what is there, whatever its settings
-        bench = start(wanted or None, attach=not wanted, **own)
+        bench = start(profile or fallback, attach=not profile, **own)
         run._target = bench.target()
         record = run._target.parts()
     except SuiteError as error:
@@ -209,6 +210,11 @@ def _expected_models(name: str) -> dict[str, ExpectedModel]:
     wanted = known_profile(name)
     return {role: ExpectedModel(catalog()[entry.model].file, catalog()[entry.model].sha256)
             for role, entry in (("chat", wanted.chat), ("code", wanted.code))}
+
+
+def _token(variable: str) -> str:
+    """The access token in the named environment variable; it is never a parameter, because parameters are kept in the report."""
+    return secret(variable) if variable else ""
 
 
 def _display(view: View, missing: list[Result]) -> None:

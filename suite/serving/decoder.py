@@ -14,6 +14,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+import jinja2
 import llama_cpp
 
 from suite.errors import ContextOverflow, NotReady, SuiteError, UpstreamError, WeightsError
@@ -26,6 +27,17 @@ log = logging.getLogger("suite.serving")
 SHORT_SWITCH_S = 0.0005  # with Python's 5 ms a busy cell would halve the decoding speed
 # llama.cpp asks "shall I stop?" between operations. strlen answers in C, without the GIL: a flag of "" is 0 (go on), one of "x" is 1 (stop).
 _strlen = ctypes.cast(ctypes.CDLL(None).strlen, llama_cpp.ggml_abort_callback)
+
+
+@llama_cpp.llama_log_callback
+def _to_log(level: int, text: bytes, _data: Any) -> None:
+    """llama.cpp's own messages go to our log, not into whichever notebook cell runs: errors (4) as errors, the rest for debugging."""
+    message = text.decode("utf-8", "replace").strip()
+    if message:
+        log.log(logging.ERROR if level == 4 else logging.DEBUG, "llama.cpp: %s", message)
+
+
+llama_cpp.llama_log_set(_to_log, ctypes.c_void_p(0))
 
 
 @dataclass
@@ -48,9 +60,10 @@ class Job:
 
 
 class Decoder:
-    """Requests are decoded one after another, each in full speed whatever its reader does: nobody who reads slowly, or stops reading, holds it up."""
+    """Decodes requests one after another, each at full speed whatever its reader does: one who reads slowly, or not at all, holds nobody up."""
 
-    def __init__(self, name: str, model: str, weights: Weights, n_ctx: int, n_gpu_layers: int, n_threads: int, n_batch: int, defaults: dict[str, float]):
+    def __init__(self, name: str, model: str, weights: Weights, n_ctx: int, n_gpu_layers: int, n_threads: int, n_batch: int,
+                 defaults: dict[str, float]) -> None:
         self.name, self.model, self.weights, self.defaults = name, model, weights, defaults
         self.n_ctx, self.n_gpu_layers, self.n_threads = n_ctx, n_gpu_layers, n_threads
         self.requests, self.tokens, self.tokens_per_s, self.busy = 0, 0, 0.0, False
@@ -60,6 +73,8 @@ class Decoder:
             # without mmap: a file that is cut short while it is mapped would kill this process
             self._llama = llama_cpp.Llama(str(weights.path), n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, n_threads_batch=n_threads,
                                           n_batch=min(n_batch, n_ctx), n_ubatch=min(n_batch, n_ctx), use_mmap=False, verbose=False)
+        except jinja2.TemplateError as error:  # Llama compiles every template of the file as soon as it has it
+            raise WeightsError(f"Model file {weights.path} has a chat template that is damaged ({error}); choose another file of this model.") from error
         except (ValueError, RuntimeError) as error:
             raise WeightsError(f"Model file {weights.path} cannot be loaded here although its trial load went well ({error}); "
                                "free some memory or lower LLAMA_CTX.") from error
@@ -68,7 +83,7 @@ class Decoder:
                                   self._word(llama_cpp.llama_vocab_eos(self._vocab)), self._llama.tokenize)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._job: Job | None = None
-        self._open, self._gate = True, threading.Lock()
+        self._open, self._drain, self._gate = True, False, threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"decode-{name}", daemon=True)
         self._thread.start()
         atexit.register(_close_dead_or_alive, weakref.ref(self))  # a thread that decodes while the interpreter frees the model would crash at exit
@@ -114,13 +129,16 @@ class Decoder:
             except Exception as error:  # the edge of the thread: the reader gets it, and the next request is served
                 log.exception("%s failed while it wrote a reply", self.name)
                 self._llama.reset()
-                job.out.put(UpstreamError(f"{self.name} failed while it wrote this reply ({type(error).__name__}: {error}); ask again.", part=self.name))
+                job.out.put(UpstreamError(f"{self.name} failed while it wrote this reply ({type(error).__name__}: {error}); ask again.",
+                                          part=self.name))
             finally:
                 self.busy, self._job = False, None
 
     def _decode(self, job: Job) -> Reply | SuiteError:
         request, pieces, parts, finish, count = job.request, Pieces(job.request.stop), [], "length", 0
         most = min(request.max_tokens, self.n_ctx - len(job.tokens))
+        if job.cancelled:  # nobody waits for it any more
+            return Reply("", 0, len(job.tokens), 0.0, self.model, smoke=self.weights.smoke, finish="cancelled")
         began = time.monotonic()
         llama_cpp.llama_set_abort_callback(self._llama.ctx, _strlen, ctypes.addressof(job.flag))
         try:
@@ -188,8 +206,8 @@ def _reading(job: Job, name: str) -> ReplyStream:
             item = job.out.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             job.cancel()
-            item = UpstreamError(f"{name} gave no complete reply within {job.request.timeout:g} s; ask for fewer tokens or raise LLM_REQUEST_TIMEOUT.",
-                                 part=name, timeout=True)
+            item = UpstreamError(f"{name} gave no complete reply within {job.request.timeout:g} s; ask for fewer tokens, "
+                                 "or raise LLM_REQUEST_TIMEOUT.", part=name, timeout=True)
         if isinstance(item, str):
             return item
         last.append(item)

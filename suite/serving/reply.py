@@ -77,11 +77,15 @@ def _message(row: Any, where: str) -> dict[str, str]:
     role, content = row.get("role"), row.get("content")
     if role not in ROLES:
         raise BadRequest(f"{where}.role is {role!r} but must be one of {', '.join(ROLES)}.", param=f"{where}.role")
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content):
+    if isinstance(content, list) and all(_is_text(part) for part in content):
         content = "".join(part["text"] for part in content)  # OpenAI's list form, as far as it is text
     if not isinstance(content, str):
         raise BadRequest(f"{where}.content is {content!r:.80} but must be text.", param=f"{where}.content")
     return {"role": role, "content": content.encode("utf-8", "replace").decode("utf-8")}  # a lone surrogate cannot be tokenized
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 @dataclass(frozen=True, repr=False)

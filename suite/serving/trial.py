@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -118,4 +119,5 @@ def _add(record: Path, key: str, facts: dict[str, Any]) -> None:
         os.replace(waiting, record)
     except OSError as error:
         log.warning("the trial load could not be recorded in %s: %s", record, error)
-        waiting.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a full disk the half-written one goes; where nothing could be written there is nothing
+            waiting.unlink()

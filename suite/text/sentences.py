@@ -8,8 +8,9 @@ from dataclasses import dataclass
 _CLOSERS = "\"'”’»)\\]}」』》〉）】"
 # A mark with its closing quotes, or a line break. `。！？` need no space after them; `.!?` do.
 _END = re.compile(f"[.!?…]+[{_CLOSERS}]*(?=\\s|$)|[。！？｡]+[{_CLOSERS}]*|\\n+")
-_ABBREVIATIONS = frozenset("mr mrs ms dr prof st jr sr vs etc eg ie cf fig figs no nos vol pp ed eds inc ltd co corp dept approx gen sen rep gov "
-                           "jan feb mar apr jun jul aug sep sept oct nov dec al".split())
+_ABBREVIATIONS = ("mr mrs ms dr prof st jr sr vs etc eg ie cf fig figs no nos vol pp ed eds inc ltd co corp dept approx gen sen rep gov "
+                           "jan feb mar apr jun jul aug sep sept oct nov dec al")
+_ABBREVIATED = frozenset(_ABBREVIATIONS.split())
 _LAST_WORD = re.compile(r"([A-Za-z](?:[A-Za-z.]*[A-Za-z])?)\.$")
 _LIST_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
 
@@ -56,7 +57,7 @@ def _goes_on(text: str, start: int, mark: re.Match[str]) -> bool:
     following = text[mark.end():mark.end() + 20].lstrip()
     initial = len(word.group(1)) == 1 and word.group(1).isupper() and word.group(1) != "I"
     dotted = "." in word.group(1) and following[:1].islower()
-    return initial or dotted or (plain in _ABBREVIATIONS and not following.startswith("\n") and following != "")
+    return initial or dotted or (plain in _ABBREVIATED and not following.startswith("\n") and following != "")
 
 
 def _add(spans: list[Span], text: str, start: int, end: int) -> None:

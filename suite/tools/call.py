@@ -148,8 +148,8 @@ class Tools:
         began = time.perf_counter()
         try:
             assert tool.run is not None  # only tools with a function are registered
-            value = tool.run(self._place(attempt.cwd), **arguments)
-            text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False).encode("utf-8", "surrogatepass")
+            text = json.dumps(tool.run(self._place(attempt.cwd), **arguments), ensure_ascii=False, allow_nan=False).encode()
+            value = json.loads(text)  # what a guest gets over HTTP: lists for tuples, text for odd keys
         except SuiteError as error:
             self._record(attempt, "denied" if isinstance(error, Denied) else "failed", str(error), decision_seq=allowed)
             raise

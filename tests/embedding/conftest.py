@@ -15,6 +15,7 @@ from suite.embedding.fetch import fetch
 from suite.embedding.model import embedding_model
 
 HIDDEN, INNER, WORDS, PLACES = 8, 16, 12, 32
+WORD_LIST = "[PAD] [UNK] [CLS] [SEP] [MASK] the backup runs at night model chat"
 
 
 def tiny_files() -> dict[str, bytes]:
@@ -28,7 +29,7 @@ def tiny_files() -> dict[str, bytes]:
     tensors = {f"embeddings.{name}_embeddings.weight": (rows, HIDDEN) for name, rows in tables.items()}
     tensors |= {f"{path}.weight": shape for path, shape in dense.items()} | {f"{path}.bias": shape[:1] for path, shape in dense.items()}
     tensors |= {f"{path}.{kind}": (HIDDEN,) for path in norms for kind in ("weight", "bias")}
-    vocabulary = {word: number for number, word in enumerate("[PAD] [UNK] [CLS] [SEP] [MASK] the backup runs at night model chat".split())}
+    vocabulary = {word: number for number, word in enumerate(WORD_LIST.split())}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])

@@ -67,7 +67,7 @@ def _settle(path: str, place: Place) -> tuple[str, ...]:
     try:
         real = Path(os.path.realpath(place.cwd / path))
     except (OSError, UnicodeEncodeError) as error:
-        raise BadRequest(f"Path {path[:80]!r} cannot be used ({error}); name a file of the workspace.", param="path") from error
+        raise _refusal(error, path) from error
     if real != workspace and workspace not in real.parents:
         raise Denied(f"Path {path[:200]!r} leads out of the workspace; name a file inside of it.", param="path")
     for folder in place.private:
@@ -120,6 +120,8 @@ def _content(folder: int, name: str, path: str) -> bytes:
 def _refuse_odd(facts: os.stat_result, path: str) -> None:
     if stat.S_ISREG(facts.st_mode):
         return
+    if stat.S_ISLNK(facts.st_mode):  # links were resolved before: this one leads in a circle, or was put in since
+        raise _refusal(OSError(errno.ELOOP, "link"), path)
     kind = next((word for test, word in _KINDS if test(facts.st_mode)), "something else")
     raise BadRequest(f"{path!r} is not a file but {kind}.", param="path")
 

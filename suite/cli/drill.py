@@ -1,0 +1,54 @@
+"""`suite drill`: break one thing per check on a throw-away stack and demand that the check turns red. Exit 0 all red, 1 not, 2 could not run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import partial
+from typing import Any
+
+from suite.errors import SuiteError
+
+
+def add(subparsers: Any) -> None:
+    """Declare the command and its options."""
+    parser = subparsers.add_parser("drill", help="prove that checks can fail", description=__doc__)
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help="a phase (P2) or single checks (P2.3); default: all")
+    parser.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} instead of lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Drill what was asked for, one stack per check, and keep the record in the reports directory."""
+    from tqdm.auto import tqdm
+
+    from suite.bench import throwaway
+    from suite.checks import criteria
+    from suite.checks.drill import choose, drills
+    from suite.runbooks.catalog import RUNBOOKS
+    from suite.settings import load
+
+    try:
+        chosen = choose(args.checks, [check for checks in RUNBOOKS.values() for check in checks])
+        settings = load()
+        with tqdm(total=len(chosen), desc="drill", unit="check", disable=args.json) as bar:
+            def announce(done: Any) -> None:
+                bar.update()
+                if not args.json:
+                    bar.write(f"{done.id}  {'red' if done.red else 'NOT RED'}  {done.fault}: {done.why}")
+
+            small = partial(throwaway, profile="smoke", models_dir=str(settings.models_dir))
+            rows = drills(chosen, small, criteria.load(), settings.reports_dir, announce)
+    except SuiteError as error:
+        print(f"suite drill could not run: {error}", file=sys.stderr)
+        return 2
+    red = sum(row.red for row in rows)
+    if args.json:
+        print(json.dumps({"rows": [row.to_dict() for row in rows]}, ensure_ascii=False))
+        for row in rows:
+            if not row.red:
+                print(f"{row.id} was not proven red: {row.why}", file=sys.stderr)
+    else:
+        print(f"{red} of {len(rows)} proven red; recorded in {settings.reports_dir / 'drills.json'}")
+    return 0 if red == len(rows) else 1

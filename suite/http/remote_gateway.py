@@ -1,0 +1,122 @@
+"""The gateway as a guest sees it: the same methods and the same records, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from suite.errors import SuiteError, UpstreamError, from_dict
+from suite.http.completion import EventReader, reply_of
+from suite.monitoring.probe import State, bad
+from suite.serving.reply import Reply, ReplyStream, Request
+
+CONNECT_S = 3.0
+GRACE_S = 5.0  # the host gives up by itself at the request's own time-out; ours comes a little later, as the answer of a host that hangs
+OURS = ("object", "created", "owned_by")
+
+
+class RemoteGateway:
+    """Talks to the gateway's port. `client` has the base URL, the token and the translation of errors; `timeout` is the gateway's own, in seconds."""
+
+    name = "api-gateway"
+
+    def __init__(self, client: httpx.Client, timeout: float = 60.0) -> None:
+        self._client, self.timeout = client, timeout
+
+    def chat(self, messages: str | list[dict[str, Any]], model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
+        """Answer a conversation, or a plain question; as Gateway.chat, with the same errors, and HostGone when the host has ended."""
+        request = Request.of(messages, **{**options, "model": model})  # a bad value is refused here, as the gateway itself would
+        body = {"messages": list(request.messages), "model": model, "stream": stream, **_sent(options)}
+        waits = httpx.Timeout((request.timeout or self.timeout) + GRACE_S, connect=CONNECT_S)
+        if stream:
+            return self._stream(body, waits)
+        return reply_of(_json(self._client.post("/v1/chat/completions", json=body, timeout=waits)))
+
+    def models(self) -> list[dict[str, Any]]:
+        """The aliases, each with its server, the model there, and whether it would answer now."""
+        rows = _json(self._client.get("/v1/models"))["data"]
+        return [{name: value for name, value in row.items() if name not in OURS} for row in rows]
+
+    def live(self) -> State:
+        """Is it there?"""
+        return self._asked("GET", "/live")
+
+    def ready(self) -> State:
+        """Would every alias be answered by its own server?"""
+        return self._asked("GET", "/health")
+
+    def deep(self) -> State:
+        """Does every alias generate a token, from its own server?"""
+        return self._asked("POST", "/deep")
+
+    def start(self) -> None:
+        """Nothing to do: the host starts its parts."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _asked(self, method: str, path: str) -> State:
+        try:
+            response = self._client.request(method, path)
+        except SuiteError as error:
+            return bad(error.message)
+        body = _body(response)
+        if not isinstance(body, dict) or "ok" not in body:
+            return bad(f"{path} answered with status {response.status_code} and no state; check which program has that port.")
+        return State(bool(body["ok"]), tuple(body.get("reasons", ())), body.get("facts") or {}, body.get("retry_after"))
+
+    def _stream(self, body: dict[str, Any], waits: httpx.Timeout) -> ReplyStream:
+        request = self._client.build_request("POST", "/v1/chat/completions", json=body, timeout=waits)
+        opened: list[httpx.Response] = []
+        readers: list[EventReader] = []
+        closed: list[bool] = []
+
+        def pieces() -> Iterator[str]:
+            response = self._client.send(request, stream=True)
+            opened.append(response)
+            if response.is_error:
+                response.read()
+                raise from_dict(_body(response), response.status_code)
+            readers.append(EventReader(response.iter_lines()))
+            try:
+                yield from readers[0]
+            except httpx.HTTPError as error:
+                raise UpstreamError(f"The reply broke off ({type(error).__name__}): the host has ended or hangs; ask again.") from error
+            finally:
+                response.close()
+
+        def finished() -> Reply:
+            if readers and readers[0].reply is not None:
+                return readers[0].reply
+            if not closed or not readers:
+                raise UpstreamError("This reply did not come to its end; ask again.")
+            text = readers[0].so_far  # closed early: the host stopped too, and only it knew the exact counts
+            return Reply(text, 0, 0, 0.0, "", alias=body["model"], finish="cancelled")
+
+        def stop() -> None:
+            closed.append(True)
+            for response in opened:
+                response.close()
+
+        return ReplyStream(pieces(), finished, stop)
+
+
+def _sent(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value is not None}
+
+
+def _body(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return response.text
+
+
+def _json(response: httpx.Response) -> Any:
+    body = _body(response)
+    if response.is_error:
+        raise from_dict(body, response.status_code)
+    return body

@@ -1,0 +1,100 @@
+"""Port 8002: retrieval. `/index` and `/query` as clients of the original know them, and what a guest's face needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict
+
+from suite.errors import BadRequest
+from suite.knowledge.record import Added, Answer, Document, Hit
+
+
+class RetrievalPart(Protocol):
+    """The part behind this port."""
+
+    default: str
+
+    def add(self, collection: str, patterns: Iterable[str], cwd: Path) -> Added:
+        """Index files."""
+
+    def search(self, collection: str, question: str, topk: int | None = None) -> list[Hit]:
+        """Chunks that match."""
+
+    def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:
+        """An answer with citations."""
+
+    def documents(self, collection: str) -> list[Document]:
+        """What is indexed."""
+
+    def remove(self, collection: str, path: str) -> bool:
+        """Take a document out."""
+
+    def drop(self, collection: str) -> bool:
+        """Take a collection out."""
+
+    def collections(self) -> list[dict[str, Any]]:
+        """All collections."""
+
+
+class IndexBody(BaseModel):
+    """What to index: absolute paths or patterns, because a server has no caller's directory."""
+
+    model_config = ConfigDict(extra="forbid")
+    collection: str = ""
+    paths: list[str]
+
+
+class QueryBody(BaseModel):
+    """A question about a collection; `topk` None is RAG_TOPK."""
+
+    model_config = ConfigDict(extra="forbid")
+    query: str
+    collection: str = ""
+    topk: int | None = None
+
+
+def app(part: RetrievalPart) -> FastAPI:
+    """The app; a collection that is not named is RAG_DEFAULT_COLLECTION."""
+    served = FastAPI(title="retrieval")
+
+    @served.post("/index")
+    def index(body: IndexBody) -> dict[str, Any]:
+        relative = [path for path in body.paths if not Path(path).is_absolute()]
+        if relative:
+            raise BadRequest(f"The path {relative[0]!r} is relative, and this server does not know your directory; send an absolute one.", param="paths")
+        collection = body.collection or part.default
+        return {"collection": collection, **part.add(collection, body.paths, Path("/")).to_dict()}
+
+    @served.post("/query")
+    def query(body: QueryBody) -> dict[str, Any]:
+        found = part.ask(body.collection or part.default, body.query, body.topk)
+        usage = {} if found.reply is None else {"prompt_tokens": found.reply.prompt_tokens, "completion_tokens": found.reply.tokens,
+                                                "total_tokens": found.reply.prompt_tokens + found.reply.tokens}
+        context = [{**hit.to_dict(), "doc_id": hit.document, "chunk_id": hit.chunk} for hit in found.hits]
+        return {"answer": found.text, "context": context, "usage": usage, **found.to_dict()}
+
+    @served.get("/collections")
+    def collections() -> dict[str, Any]:
+        return {"rows": part.collections()}
+
+    @served.get("/collections/{name}/documents")
+    def documents(name: str) -> dict[str, Any]:
+        return {"rows": [document.to_dict() for document in part.documents(name)]}
+
+    @served.post("/collections/{name}/search")
+    def search(name: str, body: QueryBody) -> dict[str, Any]:
+        return {"rows": [hit.to_dict() for hit in part.search(name, body.query, body.topk)]}
+
+    @served.delete("/collections/{name}/documents")
+    def remove(name: str, path: str) -> dict[str, Any]:
+        return {"removed": part.remove(name, path)}
+
+    @served.delete("/collections/{name}")
+    def drop(name: str) -> dict[str, Any]:
+        return {"dropped": part.drop(name)}
+
+    return served

@@ -1,0 +1,244 @@
+"""Stand-ins for the slow or the unreliable, as public API: tests of your own code can hand them to any part of the suite.
+
+Most of the suite's own tests run the real thing; these are for failing on purpose, for scripted models, and for tests without weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from suite.errors import BadRequest, NotFound
+from suite.monitoring.probe import State, good
+from suite.serving.reply import Reply
+from suite.text.language import language
+from suite.text.terms import terms
+from suite.vectors.store import (CollectionInfo, Point, Scored, Where, check_limit, check_name, check_point, check_shape, check_target, check_vector,
+                                 check_where)
+
+
+@dataclass(frozen=True)
+class StandInModel:
+    """What a StandInEmbedder says about itself."""
+
+    name: str = "stand-in"
+    dim: int = 384
+    languages: tuple[str, ...] = ("en",)
+    licence: str = "Apache-2.0"
+    sha256: str = ""
+
+
+class StandInEmbedder:
+    """An embedding part without weights: the unit vector of a text is a hash of its search terms, so only shared words make texts alike.
+
+    `dim` is what the vectors have; `claims`, where given, is what `.model` says instead, for a part that lies.
+    """
+
+    name = "embedding"
+
+    def __init__(self, dim: int = 384, *, claims: int | None = None, languages: Sequence[str] = ("en",), model: str = "stand-in") -> None:
+        self._dim = dim
+        self.model = StandInModel(name=model, dim=dim if claims is None else claims, languages=tuple(languages))
+        self.calls = 0
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """One unit row of `dim` float32 numbers per text."""
+        import numpy  # here, because `suite.testing` must not load what a test does not use
+
+        self.calls += 1
+        rows = numpy.zeros((len(texts), self._dim), dtype=numpy.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for term in terms(text) or [text]:
+                digest = int.from_bytes(blake2b(term.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+                row[digest % self._dim] += 1.0 if digest >> 63 else -1.0
+            length = float(numpy.linalg.norm(row))
+            row[:] = row / length if length else 1 / math.sqrt(self._dim)
+        return rows
+
+    def reads(self, text: str) -> bool:
+        """Whether the text is in one of the stand-in's languages."""
+        return language(text) in self.model.languages
+
+    def start(self) -> None:
+        """Nothing to load."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def live(self) -> State:
+        """Always there."""
+        return good()
+
+    def ready(self) -> State:
+        """Always ready."""
+        return good(dim=self.model.dim)
+
+    def deep(self) -> State:
+        """Always works."""
+        return good()
+
+
+class FixedChat:
+    """A chat model that gives scripted replies, in order, the last one again and again; `asked` holds the (messages, options) of each call.
+
+    A script entry is a Reply, a text, or an exception, which is raised.
+    """
+
+    def __init__(self, *script: Reply | str | BaseException, smoke: bool = True) -> None:
+        if not script:
+            raise BadRequest("A FixedChat needs at least one reply.")
+        self._script = list(script)
+        self._smoke = smoke
+        self.asked: list[tuple[list[dict[str, str]], dict[str, Any]]] = []
+
+    def __call__(self, messages: list[dict[str, str]], options: Mapping[str, Any] | None = None) -> Reply:
+        self.asked.append((messages, dict(options or {})))
+        entry = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(entry, BaseException):
+            raise entry
+        if isinstance(entry, Reply):
+            return entry
+        words = sum(len(message["content"].split()) for message in messages)
+        return Reply(entry, tokens=len(entry.split()), prompt_tokens=words, seconds=0.0, model="fixed", alias="fixed", why="scripted", smoke=self._smoke)
+
+
+class MemoryStore:
+    """A vector store in a dict: exact, slow, gone at the end. `fail` is called with (method, collection) before every write and may raise."""
+
+    name = "qdrant"
+
+    def __init__(self, fail: Callable[[str, str], None] | None = None) -> None:
+        self._points: dict[str, dict[str, Point]] = {}
+        self._infos: dict[str, CollectionInfo] = {}
+        self.fail = fail
+        self.state = good()
+
+    def create(self, name: str, size: int, distance: str = "Cosine") -> None:
+        """Make a collection, or find it; another size or distance raises BadRequest."""
+        self._about("create", check_name(name))
+        check_shape(size, distance)
+        present = self._infos.setdefault(name, CollectionInfo(name, size, distance, 0))
+        if (present.size, present.distance) != (size, distance):
+            raise BadRequest(f"The collection {name!r} holds {present.distance} vectors of {present.size}, not {distance} of {size}; drop it first.",
+                             param="size")
+        self._points.setdefault(name, {})
+
+    def drop(self, name: str) -> None:
+        """Take a collection away, if it is there."""
+        self._about("drop", check_name(name))
+        self._infos.pop(name, None)
+        self._points.pop(name, None)
+
+    def collections(self) -> list[CollectionInfo]:
+        """All collections by name."""
+        return [self.info(name) for name in sorted(self._infos)]
+
+    def info(self, name: str) -> CollectionInfo:
+        """One collection; raises NotFound."""
+        return replace(self._infos[name], points=len(self._of(name)))
+
+    def upsert(self, name: str, points: Iterable[Point]) -> None:
+        """Write points, replacing those with the same id."""
+        self._about("upsert", name)
+        present, info = self._of(name), self._infos[name]
+        present.update({point.id: point for point in [check_point(point, info.size, info.distance) for point in points]})
+
+    def get(self, name: str, ids: Sequence[str]) -> list[Point]:
+        """The points with these ids that exist."""
+        present = self._of(name)
+        return [present[identity] for identity in ids if identity in present]
+
+    def delete(self, name: str, ids: Sequence[str] | None = None, where: Where | None = None) -> int:
+        """Delete by ids or by payload, and return how many."""
+        self._about("delete", name)
+        check_target(ids, where)
+        present = self._of(name)
+        doomed = [point.id for point in self._meeting(name, where) if ids is None or point.id in ids]
+        for identity in doomed:
+            del present[identity]
+        return len(doomed)
+
+    def count(self, name: str, where: Where | None = None) -> int:
+        """The number of points that meet `where`."""
+        return len(self._meeting(name, where))
+
+    def query(self, name: str, *, vector: Sequence[float] | None = None, sparse: Mapping[int, float] | None = None, limit: int = 10,
+              where: Where | None = None, fusion_k: int = 60) -> list[Scored]:
+        """The nearest points by dot product, by terms with IDF, or by both fused."""
+        check_limit(limit)
+        points, info = self._meeting(name, where), self._infos[name]
+        arms = []
+        if vector is not None:
+            sought = check_vector(vector, info.size, info.distance)
+            arms.append([(sum(a * b for a, b in zip(sought, point.vector, strict=True)), point) for point in points if point.vector is not None])
+        if sparse is not None:
+            arms.append(_by_terms(points, sparse))
+        if not arms:
+            raise BadRequest("query() needs a vector, sparse weights, or both.", param="vector")
+        ranked = [sorted(arm, key=lambda pair: (-pair[0], pair[1].id)) for arm in arms]
+        if len(ranked) == 2:
+            fused: dict[str, float] = {}
+            for arm in ranked:
+                for rank, (_, point) in enumerate(arm):
+                    fused[point.id] = fused.get(point.id, 0.0) + 1 / (fusion_k + rank)
+            ranked = [[(score, self._of(name)[key]) for key, score in sorted(fused.items(), key=lambda pair: (-pair[1], pair[0]))]]
+        return [Scored(point.id, score, dict(point.payload)) for score, point in ranked[0][:limit]]
+
+    def scroll(self, name: str, where: Where | None = None, limit: int = 100, offset: str | None = None) -> list[Point]:
+        """Points in the order of their ids, after `offset`."""
+        check_limit(limit)
+        found = sorted(self._meeting(name, where), key=lambda point: point.id)
+        return [point for point in found if offset is None or point.id > offset][:limit]
+
+    def flush(self) -> None:
+        """Nothing to write."""
+        self._about("flush", "")
+
+    def copy_to(self, folder: Path) -> None:
+        """One text file per collection, enough to be compared."""
+        for name, points in self._points.items():
+            (folder / f"{name}.txt").write_text("\n".join(sorted(points)), encoding="utf-8")
+
+    def start(self) -> None:
+        """Nothing to open."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def live(self) -> State:
+        """Always there."""
+        return good()
+
+    def ready(self) -> State:
+        """`state`, which a test may set."""
+        return self.state
+
+    def deep(self) -> State:
+        """`state`, which a test may set."""
+        return self.state
+
+    def _about(self, method: str, name: str) -> None:
+        if self.fail is not None:
+            self.fail(method, name)
+
+    def _of(self, name: str) -> dict[str, Point]:
+        if name not in self._points:
+            raise NotFound(f"There is no vector collection {name!r}; create it first.")
+        return self._points[name]
+
+    def _meeting(self, name: str, where: Where | None) -> list[Point]:
+        wanted = check_where(where)
+        return [point for point in list(self._of(name).values()) if all(point.payload.get(field) == value for field, value in wanted.items())]
+
+
+def _by_terms(points: Sequence[Point], sparse: Mapping[int, float]) -> list[tuple[float, Point]]:
+    """Points that share a term, each with the sum of query weight, inverse document frequency and own weight."""
+    held = [(point, point.sparse or {}) for point in points]
+    spread = {term: sum(term in weights for _, weights in held) for term in sparse}
+    idf = {term: math.log(1 + (len(held) - count + 0.5) / (count + 0.5)) for term, count in spread.items()}
+    scored = [(sum(weight * idf[term] * weights.get(term, 0.0) for term, weight in sparse.items()), point) for point, weights in held]
+    return [pair for pair in scored if pair[0] > 0]

@@ -1,0 +1,271 @@
+"""The embedded vector store: one shard of Qdrant's own core per collection, in a folder of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from suite.errors import BadRequest, NotFound, NotReady, StorageError, SuiteError
+from suite.monitoring.probe import State, bad, good, guarded
+from suite.vectors.deep import PREFIX, write_find_delete
+from suite.vectors.shard import Shard
+from suite.vectors.store import CollectionInfo, Point, Scored, Where, check_name, check_shape
+
+META, SHARD, LOCK, OWNER = "meta.json", "shard", "store.lock", "store.pid"
+FORMAT = 1
+OPTIMIZE_AFTER = 5000  # changed points; below that, exact search is faster than keeping an index fresh
+CLOSE_WAIT = 10  # seconds that close() waits for a running optimization
+
+
+class EdgeStore:
+    """The part `qdrant`, embedded: `folder/<collection>/` holds meta.json and the shard; one process at a time."""
+
+    name = "qdrant"
+
+    def __init__(self, folder: Path, optimize_after: int = OPTIMIZE_AFTER) -> None:
+        self.folder = folder
+        self._optimize_after = optimize_after
+        self._shards: dict[str, Shard] = {}
+        self._broken: dict[str, str] = {}
+        self._why_not = "The vector store was not started; call start()."
+        self._opened = False
+        self._changing = threading.RLock()  # guards the table of collections, never held during a search or a write of points
+        self._lock = FileLock(folder / LOCK, thread_local=False)
+        self._wake = threading.Event()
+        self._optimizer: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Open the store; a failure is remembered for `ready`, never raised."""
+        try:
+            self.open()
+        except SuiteError as error:
+            self._why_not = error.message
+
+    def open(self) -> None:
+        """Open every collection; StorageError when another process has the store or the folder cannot be used.
+
+        A damaged collection is left as it is and named by `ready`; the others work.
+        """
+        with self._changing:
+            if self._opened:
+                return
+            self._take()
+            try:
+                for path in sorted(self.folder.iterdir()):
+                    self._open_one(path)
+            except OSError as error:
+                self._lock.release()
+                raise _unusable(self.folder, error) from error
+            self._opened, self._wake = True, threading.Event()
+            self._optimizer = threading.Thread(target=self._optimize, args=(self._wake,), name="suite-vectors-optimize", daemon=True)
+            self._optimizer.start()
+
+    def close(self) -> None:
+        """Write all to disk and release the folder; safe to call twice."""
+        with self._changing:
+            shards, self._shards, was_open = list(self._shards.values()), {}, self._opened
+            self._opened, self._why_not = False, "The vector store was closed; call start()."
+            self._broken = {}
+        self._wake.set()
+        if self._optimizer is not None and self._optimizer is not threading.current_thread():
+            self._optimizer.join(CLOSE_WAIT)
+        for shard in shards:
+            shard.close()
+        if was_open:
+            self._lock.release()
+
+    def live(self) -> State:
+        """Is the part there?"""
+        return good()
+
+    def ready(self) -> State:
+        """Is the store open and every collection whole?"""
+        if not self._opened:
+            return bad(self._why_not)
+        return bad(*self._broken.values()) if self._broken else good(collections=len(self._shards), backend="edge")
+
+    def deep(self) -> State:
+        """Is a point written, found and deleted?"""
+        return guarded(lambda: write_find_delete(self))
+
+    def create(self, name: str, size: int, distance: str = "Cosine") -> None:
+        """Create a collection, if it is not there; one that is there with another size or distance is a BadRequest."""
+        check_name(name)
+        check_shape(size, distance)
+        with self._changing:
+            self._usable()
+            if name in self._broken:
+                raise StorageError(self._broken[name])
+            found = self._shards.get(name)
+            if found is not None:
+                if (found.size, found.distance) != (size, distance):
+                    raise BadRequest(f"The collection {name} holds {found.distance} vectors of {found.size}, not {distance} of {size}; "
+                                     "drop it first or use another name.", param="size")
+                return
+            self._shards[name] = self._make(name, size, distance)
+
+    def drop(self, name: str) -> None:
+        """Delete a collection with all points; nothing happens when there is none."""
+        check_name(name)
+        with self._changing:
+            self._usable()
+            shard = self._shards.pop(name, None)
+            self._broken.pop(name, None)
+            if shard is not None:
+                shard.close()
+            if (self.folder / name).exists():
+                gone = self.folder / f".dropped-{name}"  # renamed first: what a kill leaves half-deleted is no collection any more
+                shutil.rmtree(gone, ignore_errors=True)
+                (self.folder / name).rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
+    def collections(self) -> list[CollectionInfo]:
+        """All collections by name; those of a deep probe are not shown."""
+        with self._changing:
+            self._usable()
+            shards = list(self._shards.values())
+        found = []
+        for shard in shards:
+            if shard.name.startswith(PREFIX):
+                continue  # a deep probe in another thread is nobody's collection
+            with contextlib.suppress(NotReady):  # dropped in this moment
+                found.append(shard.info())
+        return sorted(found, key=lambda info: info.name)
+
+    def info(self, name: str) -> CollectionInfo:
+        """The collection's size, distance and number of points."""
+        return self._shard(name).info()
+
+    def upsert(self, name: str, points: Iterable[Point]) -> None:
+        """Write points, replacing those with the same id; when it returns, a killed process loses none of them."""
+        shard = self._shard(name)
+        shard.upsert(points)
+        self._note(shard)
+
+    def get(self, name: str, ids: Sequence[str]) -> list[Point]:
+        """The points with these ids, in that order; unknown ids are left out."""
+        return self._shard(name).get(ids)
+
+    def delete(self, name: str, ids: Sequence[str] | None = None, where: Where | None = None) -> int:
+        """Delete by ids or by `where` (exactly one of them), and return how many points there were."""
+        shard = self._shard(name)
+        deleted = shard.delete(ids, where)
+        self._note(shard)
+        return deleted
+
+    def count(self, name: str, where: Where | None = None) -> int:
+        """The exact number of points."""
+        return self._shard(name).count(where)
+
+    def query(self, name: str, *, vector: Sequence[float] | None = None, sparse: Mapping[int, float] | None = None, limit: int = 10,
+              where: Where | None = None, fusion_k: int = 60) -> list[Scored]:
+        """The nearest points, best first; see `Store.query`."""
+        return self._shard(name).query(vector, sparse, limit, where, fusion_k)
+
+    def scroll(self, name: str, where: Where | None = None, limit: int = 100, offset: str | None = None) -> list[Point]:
+        """Points in a fixed order; `offset` is the id of the last point of the page before."""
+        return self._shard(name).scroll(where, limit, offset)
+
+    def flush(self) -> None:
+        """Write everything to disk now, so that a power failure loses nothing either."""
+        for shard in self._all():
+            shard.flush()
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy all collections into `folder` (made when missing, else empty); each is consistent, its writers wait for its copy alone."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise BadRequest(f"{folder} is not empty; copy the vectors into a new folder.", param="folder")
+        shards = self._all()
+        if self._broken:
+            raise StorageError(f"The vectors were not copied, because a copy would lack a collection: {next(iter(self._broken.values()))}")
+        for shard in shards:
+            if not shard.name.startswith(PREFIX):
+                shard.copy(folder / shard.name / SHARD)
+                shutil.copy2(self.folder / shard.name / META, folder / shard.name / META)
+
+    def _all(self) -> list[Shard]:
+        with self._changing:
+            self._usable()
+            return list(self._shards.values())
+
+    def _usable(self) -> None:
+        if not self._opened:
+            raise NotReady(self._why_not, part=self.name, retry_after=5)
+
+    def _shard(self, name: str) -> Shard:
+        self._usable()
+        check_name(name)
+        if name in self._broken:
+            raise StorageError(self._broken[name])
+        shard = self._shards.get(name)
+        if shard is None:
+            raise NotFound(f"There is no collection {name}; create it first, or pick one of: {', '.join(sorted(self._shards)) or 'none yet'}.")
+        return shard
+
+    def _take(self) -> None:
+        """Make the folder ours alone."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire(timeout=0)
+            (self.folder / OWNER).write_text(str(os.getpid()), encoding="ascii")
+        except Timeout:
+            owner = (self.folder / OWNER).read_text(encoding="ascii") if (self.folder / OWNER).exists() else "unknown"
+            raise StorageError(f"The vector store in {self.folder} is in use by the process {owner}; end it, connect to it as a guest, "
+                               "or set another DATA_DIR.") from None
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
+
+    def _open_one(self, path: Path) -> None:
+        """Open one collection's folder, or clear away what a killed `create` or `drop` left."""
+        if path.name.startswith(".dropped-") or (path.is_dir() and not (path / META).exists()) or path.name.startswith(PREFIX):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_dir():
+            try:
+                meta = json.loads((path / META).read_text(encoding="utf-8"))
+                if meta["format"] != FORMAT:
+                    raise StorageError(f"it has format {meta['format']}, this version reads {FORMAT}")
+                self._shards[path.name] = Shard.load(path.name, path / SHARD, int(meta["size"]), str(meta["distance"]))
+            except (SuiteError, OSError, ValueError, KeyError, TypeError) as error:
+                self._broken[path.name] = (f"The collection {path.name} in {path} cannot be opened ({str(error)[:200]}); "
+                                           "restore it from a backup, or drop it and index again.")
+
+    def _make(self, name: str, size: int, distance: str) -> Shard:
+        place = self.folder / name
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(mode=0o700)
+            shard = Shard.create(name, place / SHARD, size, distance)
+            unfinished = place / (META + ".new")
+            unfinished.write_text(json.dumps({"format": FORMAT, "name": name, "size": size, "distance": distance}), encoding="utf-8")
+            unfinished.rename(place / META)  # last: a folder without it is no collection
+        except OSError as error:
+            raise _unusable(place, error) from error
+        return shard
+
+    def _note(self, shard: Shard) -> None:
+        if shard.changed >= self._optimize_after:
+            self._wake.set()
+
+    def _optimize(self, wake: threading.Event) -> None:
+        """The optimizer's thread: index what has grown, whenever a writer says so."""
+        while True:
+            wake.wait()
+            wake.clear()
+            if not self._opened:
+                return
+            for shard in list(self._shards.values()):
+                if self._opened and shard.changed >= self._optimize_after:
+                    shard.optimize()
+
+
+def _unusable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"The vector store's folder {folder} cannot be used ({error.strerror or error}); check its mode and the free space, "
+                        "or set DATA_DIR.")

@@ -1,0 +1,19 @@
+"""Several rankings made into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from suite.vectors.store import Scored
+
+
+def fuse(rankings: Sequence[Sequence[Scored]], k: int, limit: int) -> list[Scored]:
+    """Reciprocal rank fusion: a point's score is the sum of 1 / (k + rank) over the rankings that hold it, rank 0 being the best."""
+    scores: dict[str, float] = {}
+    seen: dict[str, Scored] = {}
+    for ranking in rankings:
+        for rank, hit in enumerate(ranking):
+            scores[hit.id] = scores.get(hit.id, 0.0) + 1 / (k + rank)
+            seen.setdefault(hit.id, hit)
+    best = sorted(scores, key=lambda id: (-scores[id], id))[:limit]
+    return [Scored(id, scores[id], seen[id].payload) for id in best]

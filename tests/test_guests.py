@@ -1,0 +1,198 @@
+"""One host and its guests, in processes of their own: parity, refusal, and what becomes of a host that ends, is killed or sleeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from kernels import Process, Raised
+
+START = "import suite; bench = suite.start()"
+
+
+@pytest.fixture
+def env(models_dir: Path, tmp_path: Path) -> dict[str, str]:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "a.md").write_text("The archive room is on the third floor. 문서고는 3층에 있습니다.\n", encoding="utf-8")
+    return {"DATA_DIR": str(tmp_path / "data"), "MODELS_DIR": str(models_dir), "SUITE_PORT_BASE": "auto", "WORKSPACE_DIR": str(work)}
+
+
+@pytest.fixture
+def processes(env: dict[str, str]) -> Iterator[list[Process]]:
+    cwd = Path(env["WORKSPACE_DIR"])
+    pair = [Process(env, cwd), Process(env, cwd)]
+    yield pair
+    for process in pair:
+        process.kill()
+
+
+def wait_until(condition: object, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def test_a_second_process_is_a_guest_and_loads_no_model(processes: list[Process]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    assert host.ask("bench.hosting") is True and guest.ask("bench.hosting") is False
+    assert guest.ask("'fastembed' in __import__('sys').modules or '_ctypes' in [] or any('llama' in m.path for m in __import__('psutil').Process().memory_maps())") is False
+    assert guest.ask("bench.status()['host']['pid']") == host.pid
+
+
+def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Process], env: dict[str, str]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    host.ask("note = bench.memory.remember('Where is the archive?', 'On the third floor.', project='parity')")
+    host.ask("bench.collection('parity').add('*.md')")
+    shapes = {
+        "chat": "{k: v for k, v in bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0).to_dict().items() if k not in ('seconds', 'tokens_per_second', 'timings')}",
+        "stream": "''.join(bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0, stream=True))",
+        "stream reply": "(lambda s: (list(s), s.reply.text, s.reply.smoke))(bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0, stream=True))[1:]",
+        "search": "[h.to_dict() for h in bench.collection('parity').search('where is the archive room')]",
+        "ask": "[c.to_dict() for c in bench.collection('parity').ask('문서고는 몇 층?').citations]",
+        "documents": "[d if isinstance(d, (dict, str)) else d.to_dict() for d in bench.collection('parity').documents()]",
+        "count": "bench.collection('parity').count()",
+        "add again": "bench.collection('parity').add('*.md').to_dict()",
+        "recall": "[(r.id, r.question, round(r.score, 4)) for r in bench.memory.recall('archive floor', project='parity')]",
+        "stats": "bench.memory.stats(project='parity')",
+        "projects": "bench.memory.projects()",
+        "tools": "[t.to_dict() for t in bench.tools.list()]",
+        "tool": "bench.tools.call('read_file', path='a.md').value",
+        "status": "[p['name'] for p in bench.status()['parts']]",
+    }
+    for name, code in shapes.items():
+        assert host.ask(code) == guest.ask(code), name
+    errors = {
+        "bad chat": "bench.chat('', max_tokens=2)", "bad sampling": "bench.chat('x', temperature=-1)", "bad model": "bench.chat('x', model='gpt-9')",
+        "denied": "bench.tools.call('read_file', path='../../etc/passwd')", "no tool": "bench.tools.call('fly')", "bad argument": "bench.tools.call('read_file', pth='a')",
+        "blank": "bench.collection('parity').ask('  ')", "bad name": "bench.collection('No/Such').search('x')", "bad how": "bench.memory.recall('x', how='magic')",
+        "stranger": "bench.tools.call('list_files', actor='stranger')",
+    }
+    for name, code in errors.items():
+        seen = []
+        for process in processes:
+            with pytest.raises(Raised) as caught:
+                process.ask(code)
+            seen.append(str(caught.value))
+        assert seen[0] == seen[1], name
+        assert "\n" not in seen[0], name
+
+
+def test_relative_paths_resolve_where_the_guest_is(processes: list[Process], env: dict[str, str], tmp_path: Path) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    sub = Path(env["WORKSPACE_DIR"]) / "sub"
+    sub.mkdir()
+    (sub / "b.md").write_text("The key hangs behind the door.\n", encoding="utf-8")
+    guest.ask(f"import os; os.chdir({str(sub)!r})")
+    assert guest.ask("bench.collection('paths').add('b.md').new") == 1
+    assert "key hangs" in str(guest.ask("bench.tools.call('read_file', path='b.md').value"))
+    assert host.ask("bench.collection('paths').add('sub/b.md').unchanged") == 1
+
+
+def test_a_guest_that_asks_for_another_stack_is_refused_until_it_attaches(processes: list[Process]) -> None:
+    host, guest = processes
+    host.ask(START)
+    with pytest.raises(Raised, match=r"HostMismatch.*its profile is 'smoke', asked was 'cpu'; its rbac_enabled is True, asked was False.*attach=True"):
+        guest.ask("import suite; bench = suite.start('cpu', rbac_enabled=False)")
+    guest.ask("bench = suite.start('cpu', attach=True)")
+    assert guest.ask("bench.status()['host']['profile']") == "smoke"
+
+
+def test_a_guest_that_leaves_does_not_end_the_host(processes: list[Process]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    guest.ask("bench.stop()")
+    assert guest.end() == 0
+    assert host.ask("bench.chat('hello', max_tokens=2).smoke") is True
+
+
+def test_a_killed_host_is_one_error_and_the_guest_takes_over_with_all_that_was_acknowledged(processes: list[Process], env: dict[str, str]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    kept = [guest.ask(f"bench.memory.remember('question {n}', 'answer {n} pelican').id") for n in range(5)]
+    guest.ask("bench.collection('kept').add('*.md')")
+    host.kill()
+    with pytest.raises(Raised, match=r"^HostGone: Nobody answers.*call suite\.start\(\) again"):
+        guest.ask("bench.chat('hello')")
+    guest.ask(START)
+    assert guest.ask("bench.hosting") is True
+    assert sorted(guest.ask("[r.id for r in bench.memory.recall('pelican', limit=9, how='words')]")) == sorted(kept)
+    assert guest.ask("bench.collection('kept').search('archive room')[0].text").startswith("The archive room")
+
+
+def test_a_host_that_ends_in_order_leaves_the_place_to_the_next(processes: list[Process], env: dict[str, str]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    assert host.end() == 0
+    assert not (Path(env["DATA_DIR"]) / "run" / "host.json").exists()
+    with pytest.raises(Raised, match="HostGone"):
+        guest.ask("bench.memory.stats()")
+    guest.ask(START)
+    assert guest.ask("bench.hosting") is True
+
+
+def test_a_sleeping_host_is_named_with_its_process(processes: list[Process]) -> None:
+    host, guest = processes
+    host.ask(START)
+    host.signal(signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(host.pid).status() == psutil.STATUS_STOPPED)
+    with pytest.raises(Raised, match=rf"HostGone: The host of this data directory is pid {host.pid} \(stopped\), but it does not answer"):
+        guest.ask(START)
+    host.signal(signal.SIGCONT)
+    guest.ask(START)
+    assert guest.ask("bench.hosting") is False
+
+
+def test_two_starts_at_once_give_one_host(processes: list[Process]) -> None:
+    import json
+
+    for process in processes:
+        process._child.stdin.write(json.dumps(START) + "\n")  # type: ignore[union-attr]
+        process._child.stdin.flush()  # type: ignore[union-attr]
+    for process in processes:
+        process.answer()
+    assert sorted(process.ask("bench.hosting") for process in processes) == [False, True]
+
+
+def test_a_record_of_a_process_that_is_gone_is_replaced(env: dict[str, str], processes: list[Process]) -> None:
+    host, other = processes
+    host.ask(START)
+    record = (Path(env["DATA_DIR"]) / "run" / "host.json").read_text(encoding="utf-8")
+    host.kill()
+    assert (Path(env["DATA_DIR"]) / "run" / "host.json").read_text(encoding="utf-8") == record
+    other.ask(START)
+    assert other.ask("bench.hosting") is True
+
+
+@pytest.mark.parametrize("moment", ["suite.serving", "suite.embedding", "llama_cpp", "suite-start", "suite-http"])
+def test_an_interrupt_at_any_moment_of_a_start_leaves_nothing(env: dict[str, str], processes: list[Process], moment: str) -> None:
+    host, _ = processes
+    data = Path(env["DATA_DIR"])
+    # a watcher thread interrupts the main thread once the start has got that far: a module loaded, or a thread begun
+    watcher = (f"import threading, sys, signal, time\ndef watch():\n    while not ({moment!r} in sys.modules or "
+               f"any(t.name == {moment!r} for t in threading.enumerate())): time.sleep(0.001)\n    signal.raise_signal(signal.SIGINT)\n"
+               "threading.Thread(target=watch, daemon=True).start()\n")
+    with pytest.raises(Raised, match="KeyboardInterrupt"):
+        host.ask(watcher + START)
+        pytest.fail("the start was not interrupted")
+    assert host.ask("[t.name for t in __import__('threading').enumerate() if t.name.startswith('suite')]") == []
+    run = data / "run"
+    assert [name for name in os.listdir(run) if name != "host.lock"] == [] if run.exists() else True
+    assert [c for c in psutil.Process(host.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN] == []
+    host.ask(START)
+    assert host.ask("bench.hosting") is True

@@ -1,0 +1,181 @@
+"""The whole stack in one process: nine parts on real ports, and what happens when a start goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import httpx
+import pytest
+
+import suite
+from suite import bench as benches
+from suite.errors import ApprovalNeeded, DataDirError, Denied, HostGone, HostMismatch, NotReady, PortBusy, SettingsError, StartError
+from suite.host import PARTS, PORTS
+
+
+@pytest.fixture(scope="module")
+def running(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[suite.Bench]:
+    """One stack for the tests that only look."""
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "work").mkdir()
+    bench = suite.start("smoke", data_dir=str(folder / "data"), models_dir=str(models_dir), workspace_dir=str(folder / "work"), port_base="auto")
+    yield bench
+    bench.stop()
+
+
+def nothing_left(data: Path) -> None:
+    """No thread of ours, no lock, no record, no token."""
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("suite")] == []
+    assert not (data / "run" / "host.json").exists()
+    assert list((data / "run").glob("*token*")) == []
+    with filelock.FileLock(data / "run" / "host.lock").acquire(timeout=0):
+        assert True
+
+
+def test_all_nine_parts_are_ready_and_their_start_is_recorded(running: suite.Bench) -> None:
+    parts = running.status()["parts"]
+    assert [part["name"] for part in parts] == list(PARTS)
+    assert [(part["name"], part["reasons"]) for part in parts if not part["ready"]] == []
+    assert all(part["started_s"] <= part["ready_s"] for part in parts)
+
+
+def test_every_part_answers_the_three_questions(running: suite.Bench) -> None:
+    for name, part in running._behind.parts.items():
+        for question in (part.live, part.ready, part.deep):
+            state = question()
+            assert state.ok, (name, question.__name__, state.reasons)
+
+
+def test_every_port_has_its_questions_and_needs_the_token(running: suite.Bench) -> None:
+    target = running.target()
+    with httpx.Client() as client:
+        for part, url in target.urls.items():
+            assert client.get(url + "/health").status_code == 200, part
+            assert "facts" not in client.get(url + "/health").json()
+            assert client.get(url + "/metrics").status_code == 200, part
+            assert client.get(url + "/live").status_code == 401, part
+            assert client.post(url + "/deep").status_code == 401, part
+            assert client.post(url + "/deep", headers={"Authorization": f"Bearer {target.token}"}, timeout=60).json()["ok"], part
+
+
+def test_the_ports_are_the_originals_shifted_by_one_number(running: suite.Bench) -> None:
+    ports = running.status()["host"]["ports"]
+    assert {ports[part] - PORTS[part] for part in PORTS} == {ports["api-gateway"] - 8000}
+
+
+def test_nothing_listens_beyond_this_machine(running: suite.Bench) -> None:
+    import psutil
+
+    addresses = {c.laddr.ip for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_the_record_and_the_log_hold_no_token(running: suite.Bench) -> None:
+    token = running.target().token
+    data = running.settings.data_dir
+    assert len(token) == 64
+    for file in [data / "run" / "host.json", *(data / "logs").iterdir()]:
+        assert token not in file.read_text(encoding="utf-8", errors="replace"), file
+    assert oct((Path(json.loads((data / "run" / "host.json").read_text())["token_file"])).stat().st_mode & 0o777) == "0o600"
+
+
+def test_the_card_says_that_smoke_models_answer(running: suite.Bench) -> None:
+    assert "Smoke profile" in repr(running) and "Smoke profile" in running._repr_html_()
+    reply = running.chat("Hello", max_tokens=4)
+    assert reply.smoke and "smoke" in repr(reply).lower()
+
+
+def test_starting_again_in_the_same_process_gives_the_same_bench(running: suite.Bench) -> None:
+    same = {name: str(getattr(running.settings, name)) for name in ("data_dir", "models_dir", "workspace_dir")}
+    assert suite.start("smoke", **same) is running
+    with pytest.raises(HostMismatch, match="its profile is 'smoke', asked was 'cpu'"):
+        suite.start("cpu", **same)
+    assert suite.start("cpu", attach=True, **same) is running
+
+
+def test_a_small_session_works_end_to_end(running: suite.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = running.settings.workspace_dir
+    (work / "handbook.md").write_text("# 운영\n\n백업은 매일 새벽 3시에 돕니다.\n\nThe office opens at nine.\n", encoding="utf-8")
+    monkeypatch.chdir(work)
+    docs = running.collection("session")
+    assert docs.add("*.md").new == 1
+    answer = docs.ask("백업은 몇 시에 도나요?")
+    assert "새벽 3시" in answer.citations[0].quote
+    remembered = running.memory.remember("When is the backup?", "At three in the morning.")
+    assert running.memory.recall("backup morning")[0].id == remembered.id
+    assert "새벽 3시" in str(running.tools.call("read_file", path="handbook.md").value)
+    with pytest.raises((Denied, ApprovalNeeded)):
+        running.tools.call("read_file", path="/etc/passwd")
+    docs.drop()
+    assert running.memory.forget(remembered.id)
+
+
+def test_after_stop_nothing_is_left_and_the_bench_says_so(models_dir: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    bench = suite.start(data_dir=str(data), models_dir=str(models_dir), port_base="auto")
+    ports = bench.status()["host"]["ports"].values()
+    bench.stop()
+    bench.stop()
+    with pytest.raises(HostGone, match=r"was stopped; call suite\.start\(\)"):
+        bench.chat("hello")
+    assert [name for name in os.listdir(data / "run") if name != "host.lock"] == []
+    for port in ports:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+
+
+def test_a_busy_port_starts_nothing_and_leaves_nothing(models_dir: Path, tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        base = sock.getsockname()[1] - PORTS["embedding"]
+        before = {thread.name for thread in threading.enumerate()}
+        with pytest.raises(PortBusy, match=rf"\(embedding\) is taken by pid {os.getpid()}"):
+            suite.start(data_dir=str(tmp_path / "data"), models_dir=str(models_dir), port_base=str(base))
+    assert {thread.name for thread in threading.enumerate()} - before == set()
+    assert [name for name in os.listdir(tmp_path / "data" / "run") if name != "host.lock"] == []
+    with filelock.FileLock(tmp_path / "data" / "run" / "host.lock").acquire(timeout=0):
+        assert True
+
+
+@pytest.mark.parametrize(("arguments", "error", "said"), [
+    ({"profile": "gpu-9000"}, Exception, "gpu-9000"), ({"port_base": "soon"}, StartError, "'soon' but must be a whole number or `auto`"),
+    ({"port_base": "60000"}, StartError, "leads to port"), ({"rag_topk": "x"}, SettingsError, "RAG_TOPK is 'x'"),
+    ({"bind": "203.0.113.7", "port_base": "auto"}, StartError, "Cannot listen on 203.0.113.7"),
+])
+def test_what_cannot_be_started_is_said_in_one_sentence(tmp_path: Path, arguments: dict[str, str], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said) as caught:
+        suite.start(data_dir=str(tmp_path / "data"), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_directory_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("", encoding="utf-8")
+    with pytest.raises(DataDirError, match="make it writable or set DATA_DIR"):
+        suite.start(data_dir=str(tmp_path / "data"))
+
+
+def test_a_part_without_its_weights_says_so_and_the_others_work(models_dir: Path, tmp_path: Path) -> None:
+    with benches.throwaway(models_dir=str(models_dir), chat_model="no-such-file.gguf") as (stack, _target):
+        bench = benches.Bench(stack.settings, stack)
+        states = {part["name"]: part for part in bench.status()["parts"]}
+        assert not states["inference-chat"]["ready"] and "no-such-file.gguf" in states["inference-chat"]["reasons"][0]
+        assert states["inference-code"]["ready"] and states["embedding"]["ready"]
+        assert "no-such-file.gguf" in repr(bench)
+        with pytest.raises(NotReady, match=r"no-such-file\.gguf"):
+            stack.parts["inference-chat"].complete(_request())
+        flagged = bench.chat("hello", model="chat-7b", max_tokens=2)
+        assert flagged.fallback and "fallback" in repr(flagged).lower()
+
+
+def _request():  # type: ignore[no-untyped-def]
+    from suite.serving.reply import Request
+
+    return Request(({"role": "user", "content": "hello"},), max_tokens=2)

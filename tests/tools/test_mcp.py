@@ -1,0 +1,102 @@
+"""The tools over MCP: a real client of the official SDK, in memory, over HTTP and over stdio."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from tools_stage import Stage, set_stage
+
+from suite.tools.server import mcp_server
+from suite.tools.tool import tool_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    found = set_stage(tmp_path)
+    yield found
+    found.storage.close()
+
+
+def talk(target: Any, conversation: Callable[[Client], Coroutine[Any, Any, Any]], **options: Any) -> Any:
+    """Open a client, hold the conversation, close it."""
+
+    async def run() -> Any:
+        with anyio.fail_after(30):
+            async with Client(target, **options) as client:
+                return await conversation(client)
+
+    return anyio.run(run)
+
+
+async def exercise(client: Client) -> dict[str, Any]:
+    """What every transport must give."""
+    listed = (await client.list_tools()).tools
+    return {
+        "tools": {tool.name: tool.input_schema for tool in listed},
+        "read": await client.call_tool("read_file", {"path": "notes/회의록.txt"}),
+        "outside": await client.call_tool("read_file", {"path": "../outside.txt"}),
+        "wrong": await client.call_tool("read_file", {"file": "x"}),
+        "unknown": await client.call_tool("no_such_tool", {}),
+        "gated": await client.call_tool("write_file", {}),
+    }
+
+
+def expect(stage: Stage, seen: dict[str, Any]) -> None:
+    """The same on every transport."""
+    assert seen["tools"] == {tool.name: dict(tool.schema) for tool in stage.tools.list()}
+    assert seen["read"].structured_content["content"] == "세 시에 만나요.\n" and not seen["read"].is_error
+    for name, reason in (("outside", "out of the workspace"), ("wrong", "'file'"), ("unknown", "'no_such_tool'"), ("gated", "approval")):
+        assert seen[name].is_error and reason in seen[name].content[0].text, (name, seen[name])
+    outcomes = [event.outcome for event in stage.audit.tail(100)]
+    assert outcomes == ["allowed", "done", "allowed", "denied", "failed", "failed", "ask"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_an_mcp_client_lists_calls_and_is_refused_with_the_reason(stage: Stage, mode: str) -> None:
+    stage.tools.register(tool_of(lambda: "written", name="write_file"))
+    expect(stage, talk(mcp_server(stage.tools), exercise, mode=mode))
+
+
+def test_a_value_that_is_no_object_is_wrapped(stage: Stage) -> None:
+    stage.tools.register(tool_of(lambda: [1, "둘"], name="git_status"))
+
+    async def call(client: Client) -> Any:
+        return await client.call_tool("git_status", {})
+
+    result = talk(mcp_server(stage.tools), call)
+    assert result.structured_content == {"result": [1, "둘"]} and result.content[0].text == '[1, "둘"]'
+
+
+def test_the_inside_of_a_broken_tool_reaches_the_client_only_as_one_sentence(stage: Stage) -> None:
+    def breaks() -> None:
+        raise RuntimeError("boom")
+
+    stage.tools.register(tool_of(breaks, name="git_status"))
+
+    async def call(client: Client) -> Any:
+        return await client.call_tool("git_status", {})
+
+    result = talk(mcp_server(stage.tools), call)
+    assert result.is_error and "git_status failed" in result.content[0].text and "Traceback" not in result.content[0].text
+
+
+def test_relative_paths_over_stdio_start_where_the_process_was_started(tmp_path: Path) -> None:
+    stage = set_stage(tmp_path)
+    stage.storage.close()
+    script = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from tools_stage import open_stage; "
+              "from suite.tools.server import serve_stdio; serve_stdio(open_stage(Path(sys.argv[1])).tools)")
+    server = StdioServerParameters(command=sys.executable, args=["-c", script, str(tmp_path), str(ROOT / "tests")], cwd=str(stage.workspace / "notes"))
+
+    async def call(client: Client) -> Any:
+        return await client.call_tool("read_file", {"path": "회의록.txt"})
+
+    result = talk(server, call)
+    assert not result.is_error and result.structured_content["path"] == "notes/회의록.txt"
