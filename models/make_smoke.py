@@ -13,6 +13,7 @@ noise is steered by two reserved dimensions of the embedding, which no layer eve
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from pathlib import Path
 
@@ -79,12 +80,12 @@ def noise(name: str, *shape: int, scale: float) -> np.ndarray:
     """Uniform values of standard deviation `scale`, fixed by `name` alone."""
     count = int(np.prod(shape))
     raw = np.frombuffer(hashlib.shake_256(name.encode()).digest(2 * count), dtype="<u2").astype(np.float64)
-    return ((raw / 65535.0 - 0.5) * (12.0**0.5) * scale).reshape(shape)
+    return ((raw / 65535.0 - 0.5) * math.sqrt(12.0) * scale).reshape(shape)
 
 
 def tensors(size: int, said: list[int], ends: bool, kv_heads: int) -> dict[str, np.ndarray]:
     """All weights by name; matrices in half precision, norms in single. `size` is the number of tokens."""
-    scale = WIDTH**-0.5
+    scale = 1.0 / math.sqrt(WIDTH)
     head = WIDTH // HEADS
     embedding = noise("token_embd", size, WIDTH, scale=scale)
     embedding[:, CONSTANT], embedding[:, ENDING] = 1.0, 0.0

@@ -172,7 +172,7 @@ def test_a_part_without_its_weights_says_so_and_the_others_work(models_dir: Path
         with pytest.raises(NotReady, match=r"no-such-file\.gguf"):
             stack.parts["inference-chat"].complete(_request())
         flagged = bench.chat("hello", model="chat-7b", max_tokens=2)
-        assert flagged.fallback and "fallback" in repr(flagged).lower()
+        assert flagged.fallback and "stand-in" in repr(flagged)
 
 
 def _request():  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from suite.knowledge.index import SAMPLE, Index
 from suite.knowledge.read import Source, absolute, find, read
 from suite.knowledge.record import Added, Answer, Document, Hit, TextEmbedder, checked_name, checked_question, checked_topk
 from suite.knowledge.retrieve import retrieve
-from suite.monitoring.probe import State, bad, good
+from suite.monitoring.probe import State, bad, good, guarded
 
 _PLAIN = re.compile(r"[a-z0-9_-]{1,54}")  # with the prefix no longer than what the store takes
 _PROBE = "The tide tables of Norwick harbour are kept in a green ledger.\n"
@@ -140,6 +140,9 @@ class Knowledge:
 
     def deep(self) -> State:
         """A probe document is indexed, found, answered from with a citation that matches its file, and dropped again."""
+        return guarded(self._deep)
+
+    def _deep(self) -> State:
         collection, started = f"probe-{uuid.uuid4().hex}", time.monotonic()
         cache = Path(self._settings.data_dir) / "cache"
         cache.mkdir(parents=True, exist_ok=True)

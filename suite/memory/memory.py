@@ -17,7 +17,7 @@ from suite.memory.record import Recalled, Remembered, TextEmbedder, checked_text
 from suite.memory.remember import alive, fetch, insert, prepare
 from suite.memory.sync import VectorSync
 from suite.memory.table import memories
-from suite.monitoring.probe import State, bad, good
+from suite.monitoring.probe import State, bad, good, guarded
 from suite.text.language import language
 
 How = Literal["hybrid", "words", "vector"]
@@ -147,6 +147,9 @@ class Memory:
 
     def deep(self) -> State:
         """A turn is saved in a project of its own, found by words and by vector, and deleted; nothing of it stays."""
+        return guarded(self._deep)
+
+    def _deep(self) -> State:
         project = f"probe-{uuid.uuid4()}"
         started = time.monotonic()
         try:

@@ -83,7 +83,8 @@ class Run:
         """All checks at a glance."""
         rows = [(r.id, r.title, r.state, r.why or f"{r.observed['n']} conditions hold", r.proven_red_at or "never") for r in self.results()]
         columns = ["check", "title", "state", "why", "proven red"]
-        return View(render.table(columns, rows, note=SMOKE if self._smoke() else ""), render.text_table(columns, rows))
+        note = SMOKE if self._smoke() else ""
+        return View(render.table(columns, rows, note=note), f"{render.text_table(columns, rows)}\n{note}".rstrip())
 
     def plot(self) -> View:
         """Seconds from start to ready, one bar per part, as the host recorded them."""

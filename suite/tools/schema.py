@@ -45,9 +45,9 @@ def _of_type(hint: Any, name: str) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"enum": list(get_args(hint))}
     if get_origin(hint) in (typing.Union, types.UnionType):
-        kinds = [_of_type(one, name).get("type") for one in get_args(hint)]
-        if all(isinstance(kind, str) for kind in kinds):
-            return {"type": kinds}
+        choices = [_of_type(one, name) for one in get_args(hint)]
+        if all(isinstance(choice.get("type"), str) for choice in choices):  # words such as `items` bind only values of their own kind
+            return {word: value for choice in choices for word, value in choice.items()} | {"type": [choice["type"] for choice in choices]}
     if get_origin(hint) is list:
         return {"type": "array", "items": _of_type(get_args(hint)[0], name)}
     if get_origin(hint) is dict or hint in _TYPES:

@@ -114,7 +114,7 @@ def test_threads_and_several_writers_do_not_fork_the_chain(storage: Storage) -> 
         try:
             for n in range(each):
                 audit.record(event(n, by=name))
-        except Exception as error:
+        except StorageError as error:
             failures.append(error)
 
     threads = [threading.Thread(target=write, args=(writers[n % 2], str(n))) for n in range(6)]

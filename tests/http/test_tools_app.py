@@ -92,7 +92,8 @@ def test_a_call_without_a_body_takes_the_defaults(port: Port) -> None:
     ("read_file", {"path": "../outside.txt"}, {}, 403, "Denied"), ("read_file", {"path": "none"}, {}, 404, "NotFound"),
     ("switch_model", {}, {}, 403, "Denied"), ("write_file", {}, {}, 403, "ApprovalNeeded"), ("git_status", {}, {}, 502, "ToolFailed"),
     ("list_files", {}, {"X-Actor": "mallory"}, 403, "Denied"), ("list_files", {}, {"X-Actor": "admin_user"}, 403, "Denied"),
-    ("read_file", {"arguments": "README.md"}, {}, 400, "BadRequest"), ("read_file", [], {}, 422, "BadRequest"), ("read_file", "x", {}, 422, "BadRequest"),
+    ("read_file", {"arguments": "README.md"}, {}, 400, "BadRequest"),
+    ("read_file", [], {}, 422, "BadRequest"), ("read_file", "x", {}, 422, "BadRequest"),
     ("read_file", {"path": "\ud800"}, {}, 400, "BadRequest"), ("read_file", {"path": "\0"}, {}, 400, "BadRequest"),
 ])
 def test_no_failure_is_a_200(port: Port, tool: str, body: Any, headers: dict[str, str], status: int, kind: str) -> None:
@@ -126,7 +127,8 @@ def test_tool_info_is_given_and_unknown_names_are_404(port: Port) -> None:
 
 
 CASES: list[tuple[str, Any, dict[str, Any]]] = [
-    ("read_file", {"path": "README.md"}, {}), ("list_files", None, {}), ("ai_chat", {"text": "가\0\U0001f642"}, {}), ("ai_chat", {"text": "\ud800"}, {}),
+    ("read_file", {"path": "README.md"}, {}), ("list_files", None, {}), ("ai_chat", {"text": "가\0\U0001f642"}, {}),
+    ("ai_chat", {"text": "\ud800"}, {}),
     ("list_files", {}, {"actor": "guest_user"}), ("list_files", {}, {"actor": "admin_user"}), ("list_files", {}, {"actor": "나"}),
     ("read_file", {"path": "../x"}, {}), ("read_file", {"path": "none"}, {}), ("read_file", {}, {}), ("read_file", ["a"], {}), ("a/b ?", {}, {}),
     ("write_file", {}, {}), ("git_status", {}, {}), ("read_file", {"path": "회의록.txt"}, {"cwd": Path("/")}),

@@ -29,7 +29,8 @@ def lines(log: FileLog) -> list[dict]:
 def test_what_the_suite_says_becomes_one_json_object_per_line(log: FileLog) -> None:
     logging.getLogger("suite.tools").warning("읽기 %s\n끝", "실패", extra={"part": "mcp-server"})
     (line,) = lines(log)
-    assert line["message"] == "읽기 실패\n끝" and line["level"] == "WARNING" and line["logger"] == "suite.tools" and line["extra"] == {"part": "mcp-server"}
+    assert line["message"] == "읽기 실패\n끝" and line["level"] == "WARNING" and line["logger"] == "suite.tools"
+    assert line["extra"] == {"part": "mcp-server"}
     assert line["at"].endswith("+00:00")
 
 
@@ -99,7 +100,7 @@ def test_two_stacks_in_one_process_keep_their_own_levels(tmp_path: Path) -> None
 def test_a_record_that_cannot_be_written_is_counted_not_printed(log: FileLog, capfd: pytest.CaptureFixture[str]) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this platform")
-    stream, full = log._sink.stream, open("/dev/full", "w", encoding="utf-8")
+    stream, full = log._sink.stream, open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 (closing it fails, which is the point)
     log._sink.stream = full
     logging.getLogger("suite").error("lost")
     log._sink.stream = stream

@@ -7,6 +7,7 @@ from typing import Any
 
 CODE_LINES = 5
 PARAMETER_LINES = 10  # a declaration per line: what papermill lists with its help
+CODE_CELLS = 3  # in a row, at most, under one piece of prose
 VOLATILE = "nbval-ignore-output"
 _ABSOLUTE = re.compile(r"""["'](/(home|root|work|tmp|usr|opt|mnt|Users|etc|var)\b|~/|[A-Za-z]:\\)""")
 _SECRET = re.compile(r"""(token|password|secret|api_key)\s*[:=]\s*(str\s*=\s*)?["'][^"'\s]{6,}["']|sk-[A-Za-z0-9]{16,}|BEGIN [A-Z ]*PRIVATE KEY""", re.IGNORECASE)
@@ -24,7 +25,7 @@ def violations(notebook: Any, *, runbook: bool) -> list[str]:
     for index, cell in enumerate(cells):
         if cell["cell_type"] == "code":
             found += [f"cell {index}: {what}" for what in _code(cell, runbook)]
-            if index == 0 or (cells[index - 1]["cell_type"] != "markdown" and not _follows(cells, index)):
+            if all(before["cell_type"] == "code" for before in cells[max(0, index - CODE_CELLS):index]):
                 found.append(f"cell {index}: no prose before it")
     if runbook and sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) != 1:
         found.append("there must be one cell tagged parameters")
@@ -51,13 +52,14 @@ def _code(cell: Any, runbook: bool) -> list[str]:
     return found
 
 
-def _follows(cells: Any, index: int) -> bool:
-    """A cell right after one whose output is not compared: it asserts what stays the same."""
-    return VOLATILE in cells[index - 1]["metadata"].get("tags", []) and "assert" in cells[index]["source"]
-
-
 def unasserted(notebook: Any) -> list[int]:
-    """Cells with ignored output that are not followed by one that asserts a stable property."""
+    """Cells with ignored output that are not followed by one that holds a stable property: by `assert`, or by an output that nbval compares."""
     code = [(index, cell) for index, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
-    after = {index: code[place + 1][1]["source"] if place + 1 < len(code) else "" for place, (index, _) in enumerate(code)}
-    return [index for index, cell in code if VOLATILE in cell["metadata"].get("tags", []) and "assert" not in after[index]]
+    after = {index: code[place + 1][1] if place + 1 < len(code) else None for place, (index, _) in enumerate(code)}
+    return [index for index, cell in code if VOLATILE in cell["metadata"].get("tags", []) and not _holds(after[index])]
+
+
+def _holds(cell: Any) -> bool:
+    if cell is None or VOLATILE in cell["metadata"].get("tags", []):
+        return False
+    return "assert" in cell["source"] or bool(cell.get("outputs"))

@@ -82,8 +82,8 @@ def test_a_second_heading_missing_prose_missing_parameters_or_another_kernel_is_
     notebook.cells[2] = new_markdown_cell("# Two")
     assert violations(notebook, runbook=True) == ["there must be one H1, and it comes first"]
     notebook = good()
-    notebook.cells.append(new_code_cell("2"))
-    assert violations(notebook, runbook=True) == ["cell 4: no prose before it"]
+    notebook.cells += [new_code_cell(str(number)) for number in range(3)]
+    assert violations(notebook, runbook=True) == ["cell 6: no prose before it"]
     notebook = copy.deepcopy(good())
     notebook.cells[1].metadata.tags = []
     assert violations(notebook, runbook=True) == ["there must be one cell tagged parameters"]
@@ -99,5 +99,9 @@ def test_an_ignored_output_without_an_assertion_after_it_is_found() -> None:
     notebook = good()
     notebook.cells[3].metadata["tags"] = ["nbval-ignore-output"]
     assert unasserted(notebook) == [3]
-    notebook.cells.append(new_code_cell("assert 1 + 1 == 2"))
+    notebook.cells.append(new_code_cell("1 + 1"))
+    assert unasserted(notebook) == [3]
+    notebook.cells[4] = new_code_cell("1 + 1", outputs=[new_output("execute_result", {"text/plain": "2"})])
+    assert unasserted(notebook) == []
+    notebook.cells[4] = new_code_cell("assert 1 + 1 == 2")
     assert unasserted(notebook) == [] and violations(notebook, runbook=True) == []

@@ -134,8 +134,10 @@ def test_a_database_that_is_gone_is_a_storage_error_and_nothing_runs(stage: Stag
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    ({}, "needs the argument 'path'"), ({"path": "a", "mode": "w"}, "no argument 'mode'"), ({"path": 3}, "'path' of read_file must be of type string"),
-    ({"path": None}, "must be of type string"), ({"path": True}, "must be of type string"), ([], "must be an object"), ("README.md", "must be an object"),
+    ({}, "needs the argument 'path'"), ({"path": "a", "mode": "w"}, "no argument 'mode'"),
+    ({"path": 3}, "'path' of read_file must be of type string"),
+    ({"path": None}, "must be of type string"), ({"path": True}, "must be of type string"),
+    ([], "must be an object"), ("README.md", "must be an object"),
 ])
 def test_wrong_arguments_are_named_and_recorded(stage: Stage, arguments: Any, says: str) -> None:
     with pytest.raises(BadRequest, match=says):

@@ -164,8 +164,8 @@ def test_what_is_not_text_is_refused_in_one_sentence(stage: Stage, data: bytes) 
         read(stage, "data.bin")
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env", ".ENV", ".ssh/config", "server.key", "SERVER.PEM", "id_rsa", "id_ed25519.pub", ".netrc",
-                                  "access.token", "deep/.aws/credentials"])
+@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env", ".ENV", ".ssh/config", "server.key", "SERVER.PEM", "id_rsa", "id_ed25519.pub",
+                                  ".netrc", "access.token", "deep/.aws/credentials"])
 def test_files_that_hold_secrets_are_denied(stage: Stage, name: str) -> None:
     file = stage.workspace / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -236,13 +236,14 @@ def test_reading_leaves_no_descriptor_open(stage: Stage) -> None:
 def test_a_link_swapped_in_while_reading_never_shows_the_outside(stage: Stage) -> None:
     place, target, done = files.Place(stage.workspace, stage.workspace), stage.workspace / "swap.txt", threading.Event()
     target.write_text("inside")
+    spare = stage.workspace / "spare"
 
     def swap() -> None:
         while not done.is_set():
-            for make in (lambda: spare.symlink_to(stage.root / "outside.txt"), lambda: spare.write_text("inside")):
-                spare = stage.workspace / "spare"
-                make()
-                os.replace(spare, target)
+            spare.symlink_to(stage.root / "outside.txt")
+            os.replace(spare, target)
+            spare.write_text("inside")
+            os.replace(spare, target)
 
     thread = threading.Thread(target=swap)
     thread.start()

@@ -93,7 +93,8 @@ def test_relative_paths_over_stdio_start_where_the_process_was_started(tmp_path:
     stage.storage.close()
     script = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from tools_stage import open_stage; "
               "from suite.tools.server import serve_stdio; serve_stdio(open_stage(Path(sys.argv[1])).tools)")
-    server = StdioServerParameters(command=sys.executable, args=["-c", script, str(tmp_path), str(ROOT / "tests")], cwd=str(stage.workspace / "notes"))
+    server = StdioServerParameters(command=sys.executable, args=["-c", script, str(tmp_path), str(ROOT / "tests")],
+                                   cwd=str(stage.workspace / "notes"))
 
     async def call(client: Client) -> Any:
         return await client.call_tool("read_file", {"path": "회의록.txt"})

@@ -1,29 +1,18 @@
-"""The stores that must all behave alike: ours on disk, and qdrant-client's local mode as the oracle."""
+"""The stores that must all behave alike."""
 
-import random
+import sys
+from pathlib import Path
 
 import pytest
 from qdrant_client import QdrantClient
 
+from suite.http import serve
+from suite.http.problem import add_problems
+from suite.http.vectors import app
 from suite.vectors.edge import EdgeStore
-from suite.vectors.remote import RemoteStore
-from suite.vectors.store import Point
+from suite.vectors.remote import RemoteStore, connect
 
-SIZE = 32
-
-
-def clustered(n: int, seed: int = 3) -> list[Point]:
-    """Points in eight clusters, each with words of its own: like text, and unlike random vectors, they have true neighbours."""
-    rng = random.Random(seed)
-    centres = [[rng.gauss(0, 1) for _ in range(SIZE)] for _ in range(8)]
-    points = []
-    for number in range(n):
-        cluster = number % 8
-        vector = [value + rng.gauss(0, 0.15) for value in centres[cluster]]
-        words = {cluster * 10 + rng.randrange(10): 1.0 + rng.randrange(3) for _ in range(4)} | {100 + rng.randrange(5): 1.0}
-        payload = {"document": f"doc-{number % 5}.md", "cluster": cluster, "even": number % 2 == 0, "tags": [f"t{number % 3}", "all"], "한글": "값"}
-        points.append(Point(f"{'문서' if number % 3 else 'doc'}/{number}#조각", vector, words, payload))
-    return points
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -36,6 +25,30 @@ def edge_store(tmp_path):
 
 @pytest.fixture
 def oracle():
+    """qdrant-client's local mode: plain numpy, so slow and right."""
     store = RemoteStore(QdrantClient(":memory:"), "memory")
     yield store
     store.close()
+
+
+@pytest.fixture
+def our_port(edge_store):
+    """The URL of our own 6333 over the embedded store, on a free port."""
+    api = app(edge_store)
+    add_problems(api)
+    sock = serve.bind("127.0.0.1", 0, "qdrant")
+    servers = serve.HttpServers()
+    servers.start({"qdrant": (sock, api)})
+    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    servers.stop()
+
+
+@pytest.fixture(params=["edge", "remote"])
+def store(request):
+    """The embedded store, and the store for servers pointed at our own port."""
+    if request.param == "edge":
+        yield request.getfixturevalue("edge_store")
+    else:
+        remote = connect(request.getfixturevalue("our_port"), 10)
+        yield remote
+        remote.close()

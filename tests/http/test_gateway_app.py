@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from models_stage import smoke_server
+
+from suite.errors import BadRequest, NotFound, NotReady, SuiteError, UpstreamError
+from suite.gateway.gateway import Gateway
+from suite.http import gateway as gateway_app
+from suite.http.apps import answer
+from suite.http.problem import add_problems
+from suite.http.remote_gateway import RemoteGateway
+from suite.monitoring.probe import good
+from suite.serving.reply import Reply, ReplyStream
+
+HELLO = [{"role": "user", "content": "안녕하세요"}]
+
+
+@pytest.fixture
+def servers(tmp_path):
+    """Both servers, loaded."""
+    made = [smoke_server(tmp_path, role) for role in ("chat", "code")]
+    for server in made:
+        server.load()
+    yield made
+    for server in made:
+        server.close()
+
+
+@pytest.fixture
+def gateway(servers):
+    """A gateway over both."""
+    chat, code = servers
+    return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})
+
+
+def _client(part):
+    app = gateway_app.app(part)
+    add_problems(app)
+    for method, path, question in (("GET", "/health", part.ready), ("GET", "/live", part.live), ("POST", "/deep", part.deep)):
+        app.add_api_route(path, lambda question=question: answer(question(), _Trusted()), methods=[method])
+    return TestClient(app, raise_server_exceptions=False)
+
+
+class _Trusted:
+    """As the guard marks a request that carried the token."""
+
+    class state:  # noqa: N801
+        trusted = True
+
+
+@pytest.fixture
+def client(gateway):
+    """A client of the gateway's app."""
+    with _client(gateway) as made:
+        yield made
+
+
+@pytest.fixture
+def remote(client):
+    """The guest's side of that app."""
+    return RemoteGateway(client)
+
+
+class BreaksOff:
+    """A model server that fails after two pieces."""
+
+    name = "breaks-off"
+
+    def ready(self):
+        return good(model="breaks-off")
+
+    def stream(self, request):
+        def pieces():
+            yield "one "
+            yield "two "
+            raise UpstreamError("the model server ended in the middle of a reply")
+
+        return ReplyStream(pieces(), lambda: None, lambda: None)
+
+    def complete(self, request):
+        return self.stream(request).read()
+
+
+def test_a_reply_says_which_alias_answered_and_why(client):
+    body = client.post("/v1/chat/completions", json={"model": "auto", "messages": [{"role": "user", "content": "python?"}], "max_tokens": 2}).json()
+    assert body["model"] == "code-7b"
+    assert body["suite"]["alias"] == "code-7b" and "python" in body["suite"]["why"]
+    assert body["suite"]["smoke"] is True and body["suite"]["fallback"] is False
+    assert client.post("/v1/chat/completions", json={"messages": HELLO, "max_tokens": 1}).json()["suite"]["alias"] == "chat-7b"
+
+
+def test_the_aliases_are_listed_as_models(client):
+    assert [row["id"] for row in client.get("/v1/models").json()["data"]] == ["chat-7b", "code-7b"]
+    assert client.get("/v1/models/code-7b").json()["upstream"] == "inference-code"
+    assert client.post("/v1/chat/completions", json={"model": "gpt-4", "messages": HELLO}).status_code == 404
+
+
+def test_a_reply_that_breaks_off_ends_with_an_error_event_and_without_done(servers):
+    with _client(Gateway({"chat-7b": [BreaksOff()], "code-7b": [servers[1]]})) as client:
+        response = client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO, "stream": True})
+        events = [line[6:] for line in response.text.split("\n\n") if line]
+        assert json.loads(events[-1])["error"]["type"] == "UpstreamError" and "[DONE]" not in response.text
+        assert client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO}).status_code == 502
+        stream, seen = RemoteGateway(client).chat("hello", model="chat-7b", stream=True), []
+        with pytest.raises(UpstreamError, match="in the middle"):
+            for piece in stream:
+                seen.append(piece)
+        assert seen == ["one ", "two "]
+        with pytest.raises(UpstreamError):
+            stream.reply  # noqa: B018
+
+
+def test_a_guest_gets_the_replies_that_the_host_gets(gateway, remote):
+    options = {"model": "code-7b", "max_tokens": 20, "seed": 6, "temperature": 1.0, "stop": ("zzz",)}
+    here, there = gateway.chat("안녕", **options), remote.chat("안녕", **options)
+    assert isinstance(there, Reply)
+    assert {**here.to_dict(), "seconds": 0} == {**there.to_dict(), "seconds": 0}
+    stream = remote.chat("안녕", stream=True, **options)
+    assert "".join(stream) == stream.reply.text == here.text
+    assert {**stream.reply.to_dict(), "seconds": 0} == {**here.to_dict(), "seconds": 0}
+    assert remote.chat("python?", max_tokens=1).why == gateway.chat("python?", max_tokens=1).why
+
+
+def test_a_guest_gets_the_answers_to_the_three_questions(gateway, remote, servers):
+    assert remote.models() == gateway.models()
+    assert remote.live() == gateway.live() and remote.ready() == gateway.ready() and remote.deep().ok
+    servers[0].unload()
+    assert remote.ready() == gateway.ready() and not remote.ready().ok
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("options", "kind"), [({"model": "gpt-4"}, NotFound), ({"temperature": float("nan")}, BadRequest), ({"colour": 1}, BadRequest), ({"stop": [""]}, BadRequest)]
+)
+def test_a_guest_gets_the_errors_that_the_host_gets(gateway, remote, stream, options, kind):
+    with pytest.raises(kind) as here:
+        gateway.chat("hello", stream=stream, **options)
+    with pytest.raises(kind) as there:
+        answer = remote.chat("hello", stream=stream, **options)
+        list(answer)
+    assert there.value.message == here.value.message
+
+
+def test_a_guest_learns_that_no_server_is_ready(remote, servers):
+    for server in servers:
+        server.unload()
+    for stream in (False, True):
+        with pytest.raises(NotReady) as caught:
+            list(remote.chat("hello", model="chat-7b", stream=stream))
+        assert caught.value.facts["part"] == "inference-chat"
+
+
+def test_a_guest_that_closes_a_stream_early_keeps_what_arrived(remote):
+    stream = remote.chat("hello", stream=True, max_tokens=50, model="chat-7b")
+    first = next(stream)
+    stream.close()
+    assert stream.reply.finish == "cancelled" and stream.reply.text.startswith(first)
+    assert remote.chat("hello", max_tokens=1, model="chat-7b").tokens == 1
+
+
+def _answering(body, headers=None):
+    return RemoteGateway(httpx.Client(base_url="http://test", transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body, headers=headers))))
+
+
+@pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n", b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n', b"data: {broken\n\n", b"<html>"])
+def test_a_stream_without_its_proper_end_is_an_error_for_the_guest(body):
+    with pytest.raises(UpstreamError, match="broke off"):
+        list(_answering(body).chat("hello", stream=True))
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"<html>", b'{"choices": []}'])
+def test_a_body_of_another_program_is_an_error_for_the_guest(body):
+    with pytest.raises(SuiteError, match="no reply of ours"):
+        _answering(body).chat("hello")
