@@ -8,20 +8,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suite import __version__, guest, host, render
 from suite.checks.target import Target
 from suite.errors import HostGone, HostMismatch, StartError
 from suite.guest import Guest
 from suite.knowledge.collection import Collection
-from suite.memory.memory import Memory
 from suite.runbooks import run as runbooks
 from suite.serving.reply import Reply, ReplyStream
 from suite.settings import Settings, load
-from suite.stack import Stack
 from suite.storage.place import open_data_dir
 from suite.tools.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from suite.memory.memory import Memory
+    from suite.stack import Stack
 
 _open: dict[Path, Bench] = {}  # the benches of this process, by data directory
 _opening = threading.Lock()
@@ -31,33 +33,34 @@ class Bench:
     """The stack, in this kernel or another: the same methods give the same either way."""
 
     def __init__(self, settings: Settings, behind: Stack | Guest) -> None:
-        self.settings, self._behind, self._stopped = settings, behind, False
-        parts = behind.parts if isinstance(behind, Stack) else {}
-        self._gateway = parts.get("api-gateway") or behind.gateway
-        self._knowledge = parts.get("rag") or behind.knowledge
-        self._memory = parts.get("memory-api") or behind.memory
-        self._tools = Toolbox(parts.get("mcp-server") or behind.tools)
+        self.settings, self._behind = settings, behind
+        self._tools = Toolbox(behind.tools)
 
     @property
     def hosting(self) -> bool:
         """Whether the stack runs in this process."""
-        return isinstance(self._behind, Stack)
+        return self._behind.hosting
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this bench was stopped, here or by `suite down`."""
+        return self._behind.stopped.is_set()
 
     def chat(self, message: str | list[dict[str, Any]], *, model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
         """Ask a model: text, or a list of `{"role", "content"}` messages; gives a Reply, or pieces of text when `stream` is set.
 
         Options are max_tokens, temperature, top_p, seed, stop and repeat_penalty. Raises NotReady, BadRequest or ContextOverflow.
         """
-        return self._live(self._gateway).chat(message, model=model, stream=stream, **options)
+        return self._live(self._behind.gateway).chat(message, model=model, stream=stream, **options)
 
     def collection(self, name: str = "") -> Collection:
         """The documents kept under `name`; relative paths given to it resolve in the directory of the call."""
-        return Collection(self._live(self._knowledge), name or self.settings.rag_default_collection, Path.cwd())
+        return Collection(self._live(self._behind.knowledge), name or self.settings.rag_default_collection, Path.cwd())
 
     @property
     def memory(self) -> Memory:
         """Conversation memory: remember, recall, get, forget, stats, projects."""
-        return self._live(self._memory)
+        return self._live(self._behind.memory)
 
     @property
     def tools(self) -> Toolbox:
@@ -82,7 +85,6 @@ class Bench:
 
     def stop(self) -> None:
         """End the stack when it runs here, leave it when another process hosts it; safe to call twice."""
-        self._stopped = True
         self._behind.stop()
         atexit.unregister(self._behind.stop)
         with _opening:
@@ -91,22 +93,22 @@ class Bench:
 
     def wait(self) -> None:
         """Block until the stack that this process hosts has ended, for example by `suite down`."""
-        if isinstance(self._behind, Stack):
+        if self.hosting:
             self._behind.ended.wait()
 
     def _live(self, face: Any) -> Any:
-        if self._stopped or (isinstance(self._behind, Stack) and self._behind.stopped.is_set()):
+        if self.stopped:
             raise HostGone("This bench was stopped; call suite.start() for a new one.")
         return face
 
     def __repr__(self) -> str:
-        if self._stopped:
+        if self.stopped:
             return "<Bench stopped>"
         rows = [[part["name"], part["port"], _word(part), "; ".join(part["reasons"])] for part in self.status()["parts"]]
         return f"{self._title()}\n{render.text_table(['part', 'port', 'state', 'why'], rows)}\n{self._note()}".rstrip()
 
     def _repr_html_(self) -> str:
-        if self._stopped:
+        if self.stopped:
             return render.card("Local AI Suite", [], note="This bench was stopped.")
         rows = [[part["name"], part["port"], _word(part), "; ".join(part["reasons"])] for part in self.status()["parts"]]
         return render.table(["part", "port", "state", "why"], rows, title=self._title(), note=self._note())
@@ -141,8 +143,7 @@ def start(profile: str | None = None, *, attach: bool = False, **settings: Any) 
     data = open_data_dir(wanted.data_dir)
     found = host.claim(data / "run")
     if isinstance(found, host.Claim):
-        stack = Stack(wanted, data, found)
-        stack.start()
+        stack = _stack(wanted, data, found)
         bench = Bench(wanted, stack)
         atexit.register(stack.stop)
     else:
@@ -152,8 +153,16 @@ def start(profile: str | None = None, *, attach: bool = False, **settings: Any) 
     return bench
 
 
+def _stack(settings: Settings, data: Path, claim: host.Claim) -> Stack:
+    from suite.stack import Stack  # here, because it loads every heavy library, and a guest needs none of them
+
+    stack = Stack(settings, data, claim)
+    stack.start()
+    return stack
+
+
 def _still_there(bench: Bench) -> bool:
-    if bench._stopped or (bench.hosting and bench._behind.stopped.is_set()):
+    if bench.stopped:
         return False
     try:
         bench.status()
@@ -171,8 +180,7 @@ def throwaway(**settings: Any) -> Iterator[tuple[Stack, Target]]:
         data = open_data_dir(Path(folder))
         claim = host.claim(data / "run")
         assert isinstance(claim, host.Claim)
-        stack = Stack(ours, data, claim)
-        stack.start()
+        stack = _stack(ours, data, claim)
         bench = Bench(ours, stack)
         try:
             yield stack, bench.target()

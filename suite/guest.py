@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from suite.errors import HostGone, HostMismatch
@@ -23,12 +24,14 @@ ANSWER_SECONDS = 30
 class Guest:
     """The remote faces, and the connections they keep."""
 
+    hosting = False
     record: HostRecord
     gateway: RemoteGateway
     knowledge: RemoteKnowledge
     memory: RemoteMemory
     tools: RemoteTools
     _clients: list[Client]
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     def status(self) -> dict[str, Any]:
         """What the host says of itself and its parts.
@@ -42,6 +45,7 @@ class Guest:
 
     def stop(self) -> None:
         """Let go of the connections; the host goes on."""
+        self.stopped.set()
         for client in self._clients:
             client.close()
 

@@ -46,6 +46,8 @@ log = logging.getLogger("suite.stack")
 class Stack:
     """Everything a host runs. `parts[name]` are the nine parts, `servers` their ports, `starts[name]` when each began and was ready."""
 
+    hosting = True
+
     def __init__(self, settings: Settings, data: Path, claim: Claim) -> None:
         self.settings, self.data, self.claim = settings, data, claim
         self.id, self.began, self.starting = uuid.uuid4().hex, time.time(), True
@@ -67,8 +69,8 @@ class Stack:
             sockets = self._bind()
             self._closers += [sock.close for sock in sockets.values()]
             self._build()
-            self.servers.start({name: (sockets[name], app) for name, app in apps(self).items()})
             self._closers.append(self.servers.stop)
+            self.servers.start({name: (sockets[name], app) for name, app in apps(self).items()})
             self.claim.publish(self.record)
             self._load()
         except BaseException:
@@ -115,6 +117,7 @@ class Stack:
         self.store, self.embedder = store, embedder
         maintainer = Maintainer(self.storage, self._jobs(memory))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
+        self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self._closers += [part.close for part in self.parts.values()]
 
     def _jobs(self, memory: Memory) -> list[Job]:

@@ -139,7 +139,8 @@ class MemoryStore:
 
     def info(self, name: str) -> CollectionInfo:
         """One collection; raises NotFound."""
-        return replace(self._infos[name], points=len(self._of(name)))
+        count = len(self._of(name))
+        return replace(self._infos[name], points=count)
 
     def upsert(self, name: str, points: Iterable[Point]) -> None:
         """Write points, replacing those with the same id."""

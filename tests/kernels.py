@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -41,7 +42,8 @@ class Process:
         self._child = subprocess.Popen([sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                        text=True, cwd=cwd, env={**os.environ, **env}, bufsize=1)
         self._lines: Queue[str] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.pid = self._child.pid
 
     def _read(self) -> None:
@@ -83,8 +85,18 @@ class Process:
         except subprocess.TimeoutExpired:
             self._child.kill()
             status = self._child.wait(10)
+        self._let_go()
         return status
 
     def kill(self) -> None:
+        """End it as `kill -9` does; safe to call twice."""
         self._child.kill()
         self._child.wait(10)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        assert self._child.stdin is not None and self._child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.close()
+        self._reader.join(10)
+        self._child.stdout.close()

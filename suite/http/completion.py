@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
+from starlette.types import Receive, Scope, Send
 
 from suite.errors import BadRequest, SuiteError, UpstreamError, from_dict
 from suite.serving.reply import Reply, ReplyStream, Request
@@ -59,11 +60,25 @@ def completion(reply: Reply) -> dict[str, Any]:
     return {**_head("chat.completion", reply.alias or reply.model), "choices": [choice], "usage": _usage(reply), "suite": _suite(reply)}
 
 
-def events(stream: ReplyStream, model: str) -> StreamingResponse:
-    """A stream as server-sent events. The first piece is waited for, so that a refusal still has its own status."""
-    stream.begin()
-    # no-cache, no buffering by proxies: pieces are to be seen when they are made
-    return StreamingResponse(_lines(stream, model), media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+class Events(StreamingResponse):
+    """A stream as server-sent events; however the response ends, the generation behind it ends too."""
+
+    def __init__(self, stream: ReplyStream, model: str) -> None:
+        # no-cache, no buffering by proxies: pieces are to be seen when they are made
+        super().__init__(_lines(stream, model), media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; when the client has gone, the generator of lines is only cancelled, and would be closed whenever it is collected."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stream.close()
+
+
+def events(stream: ReplyStream, model: str) -> Events:
+    """The response for a stream. The first piece is waited for, so that a refusal still has its own status."""
+    return Events(stream.begin(), model)
 
 
 def _lines(stream: ReplyStream, model: str) -> Iterator[str]:

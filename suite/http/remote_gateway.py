@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from suite.errors import SuiteError, UpstreamError, from_dict
+from suite.errors import UpstreamError, from_dict
 from suite.http.completion import EventReader, reply_of
 from suite.monitoring.probe import State, bad
 from suite.serving.reply import Reply, ReplyStream, Request
@@ -60,9 +60,10 @@ class RemoteGateway:
 
     def _asked(self, method: str, path: str) -> State:
         try:
-            response = self._client.request(method, path)
-        except SuiteError as error:
-            return bad(error.message)
+            # past the client's translation of errors: here a 503 is an answer, with its reasons, not a refusal
+            response = httpx.Client.send(self._client, self._client.build_request(method, path))
+        except httpx.TransportError as error:
+            return bad(f"Nobody answers at {self._client.base_url} ({type(error).__name__}); call suite.start() again.")
         body = _body(response)
         if not isinstance(body, dict) or "ok" not in body:
             return bad(f"{path} answered with status {response.status_code} and no state; check which program has that port.")

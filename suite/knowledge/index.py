@@ -70,6 +70,11 @@ class Index:
         return [Document(row.path, row.bytes, max(row.chunks, 0), row.indexed, row.embedder, row.chunks != INCOMPLETE)
                 for row in self.rows(collection).values()]
 
+    def embedders(self, collection: str) -> set[str]:
+        """The names of the models that the collection's documents were embedded with; none where it has no documents."""
+        with self._storage.begin() as connection:
+            return set(connection.execute(sa.select(documents.c.embedder).where(documents.c.collection == collection).distinct()).scalars())
+
     def collections(self) -> list[dict[str, Any]]:
         """Name, number of documents and number of chunks of every collection that has a document."""
         chunks = sa.func.sum(sa.case((documents.c.chunks > 0, documents.c.chunks), else_=0))

@@ -85,11 +85,11 @@ class Knowledge:
         Raises BadRequest for a blank question or a topk out of 1 to MAX_TOPK, NotFound for a collection without documents.
         """
         question, limit = checked_question(question), checked_topk(self._settings.rag_topk if topk is None else topk)
-        documents = self.documents(collection)
-        if not documents:
+        embedders = self._index.embedders(checked_name(collection))
+        if not embedders:
             raise NotFound(f"The collection {collection!r} has no documents; add some first, such as "
                            f"bench.collection({collection!r}).add('docs/**/*.md').", param="collection")
-        same = all(document.embedder == self._embedder.model.name for document in documents)  # two models' vectors do not compare
+        same = embedders == {self._embedder.model.name}  # two models' vectors do not compare
         return retrieve(self._store, store_name(collection), question, limit, self._embedder if same else None)
 
     def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:

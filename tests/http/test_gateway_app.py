@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from models_stage import smoke_server
+from models_stage import served, smoke_server
 
 from suite.errors import BadRequest, NotFound, NotReady, SuiteError, UpstreamError
 from suite.gateway.gateway import Gateway
 from suite.http import gateway as gateway_app
-from suite.http.apps import answer
+from suite.http.apps import _add_questions
+from suite.http.client import Client
 from suite.http.problem import add_problems
 from suite.http.remote_gateway import RemoteGateway
 from suite.monitoring.probe import good
@@ -37,32 +39,38 @@ def gateway(servers):
     return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})
 
 
-def _client(part):
+def _app(part):
     app = gateway_app.app(part)
+    _add_questions(app, part, bytes)
     add_problems(app)
-    for method, path, question in (("GET", "/health", part.ready), ("GET", "/live", part.live), ("POST", "/deep", part.deep)):
-        app.add_api_route(path, lambda question=question: answer(question(), _Trusted()), methods=[method])
-    return TestClient(app, raise_server_exceptions=False)
-
-
-class _Trusted:
-    """As the guard marks a request that carried the token."""
-
-    class state:  # noqa: N801
-        trusted = True
+    return app
 
 
 @pytest.fixture
 def client(gateway):
     """A client of the gateway's app."""
-    with _client(gateway) as made:
+    with TestClient(_app(gateway), raise_server_exceptions=False) as made:
         yield made
 
 
+@contextlib.contextmanager
+def _remote(part):
+    """The guest's side of a gateway, over a real port and with the client that guests use."""
+
+    async def trusting(scope, receive, send):  # as the guard marks a request that carried the token
+        scope.setdefault("state", {})["trusted"] = True
+        await app(scope, receive, send)
+
+    app = _app(part)
+    with served(trusting) as url, Client(url, "") as client:
+        yield RemoteGateway(client)
+
+
 @pytest.fixture
-def remote(client):
-    """The guest's side of that app."""
-    return RemoteGateway(client)
+def remote(gateway):
+    """The guest's side of the gateway over both servers."""
+    with _remote(gateway) as made:
+        yield made
 
 
 class BreaksOff:
@@ -100,12 +108,14 @@ def test_the_aliases_are_listed_as_models(client):
 
 
 def test_a_reply_that_breaks_off_ends_with_an_error_event_and_without_done(servers):
-    with _client(Gateway({"chat-7b": [BreaksOff()], "code-7b": [servers[1]]})) as client:
+    broken = Gateway({"chat-7b": [BreaksOff()], "code-7b": [servers[1]]})
+    with TestClient(_app(broken)) as client:
         response = client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO, "stream": True})
         events = [line[6:] for line in response.text.split("\n\n") if line]
         assert json.loads(events[-1])["error"]["type"] == "UpstreamError" and "[DONE]" not in response.text
         assert client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO}).status_code == 502
-        stream, seen = RemoteGateway(client).chat("hello", model="chat-7b", stream=True), []
+    with _remote(broken) as remote:
+        stream, seen = remote.chat("hello", model="chat-7b", stream=True), []
         with pytest.raises(UpstreamError, match="in the middle"):
             for piece in stream:
                 seen.append(piece)

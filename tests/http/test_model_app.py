@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from models_stage import smoke_server
+from models_stage import served, smoke_server
 
 from suite.http import model
 from suite.http.problem import add_problems
-from suite.http.serve import HttpServers, bind
 
 HELLO = [{"role": "user", "content": "안녕하세요"}]
 
@@ -115,20 +113,13 @@ def test_a_server_without_a_model_answers_503_with_retry_after(tmp_path):
 def test_a_client_that_goes_away_stops_the_generation(server):
     app = model.app(server)
     add_problems(app)
-    sock = bind("127.0.0.1", 0, server.name)
-    port, servers = sock.getsockname()[1], HttpServers()
-    servers.start({server.name: (sock, app)})
-    try:
+    with served(app) as url:
         request = {"messages": HELLO, "stream": True, "max_tokens": 3500, "temperature": 2.0}
         before = server.info()["tokens"]
-        with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=request, trust_env=False) as response:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=request, trust_env=False) as response:
             next(response.iter_lines())
         waits, deadline = threading.Event(), time.monotonic() + 20
         while server.info()["busy"]:
             assert time.monotonic() < deadline
             waits.wait(0.01)
         assert server.info()["tokens"] - before < 3500
-    finally:
-        servers.stop()
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -50,8 +50,8 @@ def test_fused_rankings_are_the_same(pair, where, k):
     for query in clustered(4, seed=13):
         found, expected = (each.query("c", vector=query.vector, sparse=query.sparse, limit=5, where=where, fusion_k=k) for each in pair)
         assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-6)
-        least = expected[-1].score  # the places of equal scores are anybody's, and the last may be cut off in two ways
-        assert {hit.id for hit in found if hit.score > least + 1e-9} == {hit.id for hit in expected if hit.score > least + 1e-9}
+        least = expected[-1].score  # the places of equal scores are anybody's, the last may be cut off in two ways; edge counts in 32 bits
+        assert {hit.id for hit in found if hit.score > least + 1e-6} == {hit.id for hit in expected if hit.score > least + 1e-6}
 
 
 @pytest.mark.parametrize("where", FILTERS, ids=str)
