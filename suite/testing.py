@@ -5,23 +5,23 @@ Most of the suite's own tests run the real thing; these are for failing on purpo
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
-from pathlib import Path
+import pathlib
+from collections import abc
+from hashlib import blake2b as _blake2b
 from typing import Any
 
-from suite.errors import BadRequest, NotFound
-from suite.monitoring.probe import State, good
-from suite.serving.reply import Reply
-from suite.text.language import language
-from suite.text.terms import terms
-from suite.vectors.store import (CollectionInfo, Point, Scored, Where, check_limit, check_name, check_point, check_shape, check_target, check_vector,
-                                 check_where)
+from suite import errors
+from suite.monitoring import probe
+from suite.serving import reply
+from suite.text import language, terms
+from suite.vectors import store
+
+__all__ = ["FixedChat", "MemoryStore", "StandInEmbedder", "StandInModel"]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class StandInModel:
     """What a StandInEmbedder says about itself."""
 
@@ -40,20 +40,20 @@ class StandInEmbedder:
 
     name = "embedding"
 
-    def __init__(self, dim: int = 384, *, claims: int | None = None, languages: Sequence[str] = ("en",), model: str = "stand-in") -> None:
+    def __init__(self, dim: int = 384, *, claims: int | None = None, languages: abc.Sequence[str] = ("en",), model: str = "stand-in") -> None:
         self._dim = dim
         self.model = StandInModel(name=model, dim=dim if claims is None else claims, languages=tuple(languages))
         self.calls = 0
 
-    def embed(self, texts: Sequence[str]) -> Any:
+    def embed(self, texts: abc.Sequence[str]) -> Any:
         """One unit row of `dim` float32 numbers per text."""
         import numpy  # here, because `suite.testing` must not load what a test does not use
 
         self.calls += 1
         rows = numpy.zeros((len(texts), self._dim), dtype=numpy.float32)
         for row, text in zip(rows, texts, strict=True):
-            for term in terms(text) or [text]:
-                digest = int.from_bytes(blake2b(term.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+            for term in terms.terms(text) or [text]:
+                digest = int.from_bytes(_blake2b(term.encode("utf-8", "replace"), digest_size=8).digest(), "big")
                 row[digest % self._dim] += 1.0 if digest >> 63 else -1.0
             length = float(numpy.linalg.norm(row))
             row[:] = row / length if length else 1 / math.sqrt(self._dim)
@@ -61,7 +61,7 @@ class StandInEmbedder:
 
     def reads(self, text: str) -> bool:
         """Whether the text is in one of the stand-in's languages."""
-        return language(text) in self.model.languages
+        return language.language(text) in self.model.languages
 
     def start(self) -> None:
         """Nothing to load."""
@@ -69,17 +69,17 @@ class StandInEmbedder:
     def close(self) -> None:
         """Nothing to release."""
 
-    def live(self) -> State:
+    def live(self) -> probe.State:
         """Always there."""
-        return good()
+        return probe.good()
 
-    def ready(self) -> State:
+    def ready(self) -> probe.State:
         """Always ready."""
-        return good(dim=self.model.dim)
+        return probe.good(dim=self.model.dim)
 
-    def deep(self) -> State:
+    def deep(self) -> probe.State:
         """Always works."""
-        return good()
+        return probe.good()
 
 
 class FixedChat:
@@ -88,22 +88,23 @@ class FixedChat:
     A script entry is a Reply, a text, or an exception, which is raised.
     """
 
-    def __init__(self, *script: Reply | str | BaseException, smoke: bool = True) -> None:
+    def __init__(self, *script: reply.Reply | str | BaseException, smoke: bool = True) -> None:
         if not script:
-            raise BadRequest("A FixedChat needs at least one reply.")
+            raise errors.BadRequest("A FixedChat needs at least one reply.")
         self._script = list(script)
         self._smoke = smoke
         self.asked: list[tuple[list[dict[str, str]], dict[str, Any]]] = []
 
-    def __call__(self, messages: list[dict[str, str]], options: Mapping[str, Any] | None = None) -> Reply:
+    def __call__(self, messages: list[dict[str, str]], options: abc.Mapping[str, Any] | None = None) -> reply.Reply:
         self.asked.append((messages, dict(options or {})))
         entry = self._script.pop(0) if len(self._script) > 1 else self._script[0]
         if isinstance(entry, BaseException):
             raise entry
-        if isinstance(entry, Reply):
+        if isinstance(entry, reply.Reply):
             return entry
         words = sum(len(message["content"].split()) for message in messages)
-        return Reply(entry, tokens=len(entry.split()), prompt_tokens=words, seconds=0.0, model="fixed", alias="fixed", why="scripted", smoke=self._smoke)
+        return reply.Reply(entry, tokens=len(entry.split()), prompt_tokens=words, seconds=0.0, model="fixed", alias="fixed", why="scripted",
+                           smoke=self._smoke)
 
 
 class MemoryStore:
@@ -111,75 +112,75 @@ class MemoryStore:
 
     name = "qdrant"
 
-    def __init__(self, fail: Callable[[str, str], None] | None = None) -> None:
-        self._points: dict[str, dict[str, Point]] = {}
-        self._infos: dict[str, CollectionInfo] = {}
+    def __init__(self, fail: abc.Callable[[str, str], None] | None = None) -> None:
+        self._points: dict[str, dict[str, store.Point]] = {}
+        self._infos: dict[str, store.CollectionInfo] = {}
         self.fail = fail
-        self.state = good()
+        self.state = probe.good()
 
     def create(self, name: str, size: int, distance: str = "Cosine") -> None:
         """Make a collection, or find it; another size or distance raises BadRequest."""
-        self._about("create", check_name(name))
-        check_shape(size, distance)
-        present = self._infos.setdefault(name, CollectionInfo(name, size, distance, 0))
+        self._about("create", store.check_name(name))
+        store.check_shape(size, distance)
+        present = self._infos.setdefault(name, store.CollectionInfo(name, size, distance, 0))
         if (present.size, present.distance) != (size, distance):
-            raise BadRequest(f"The collection {name!r} holds {present.distance} vectors of {present.size}, not {distance} of {size}; drop it first.",
-                             param="size")
+            raise errors.BadRequest(f"The collection {name!r} holds {present.distance} vectors of {present.size}, not {distance} of {size}; "
+                                    "drop it first.", param="size")
         self._points.setdefault(name, {})
 
     def drop(self, name: str) -> None:
         """Take a collection away, if it is there."""
-        self._about("drop", check_name(name))
+        self._about("drop", store.check_name(name))
         self._infos.pop(name, None)
         self._points.pop(name, None)
 
-    def collections(self) -> list[CollectionInfo]:
+    def collections(self) -> list[store.CollectionInfo]:
         """All collections by name."""
         return [self.info(name) for name in sorted(self._infos)]
 
-    def info(self, name: str) -> CollectionInfo:
+    def info(self, name: str) -> store.CollectionInfo:
         """One collection; raises NotFound."""
         count = len(self._of(name))
-        return replace(self._infos[name], points=count)
+        return dataclasses.replace(self._infos[name], points=count)
 
-    def upsert(self, name: str, points: Iterable[Point]) -> None:
+    def upsert(self, name: str, points: abc.Iterable[store.Point]) -> None:
         """Write points, replacing those with the same id."""
         self._about("upsert", name)
         present, info = self._of(name), self._infos[name]
-        present.update({point.id: point for point in [check_point(point, info.size, info.distance) for point in points]})
+        present.update({point.id: point for point in [store.check_point(point, info.size, info.distance) for point in points]})
 
-    def get(self, name: str, ids: Sequence[str]) -> list[Point]:
+    def get(self, name: str, ids: abc.Sequence[str]) -> list[store.Point]:
         """The points with these ids that exist."""
         present = self._of(name)
         return [present[identity] for identity in ids if identity in present]
 
-    def delete(self, name: str, ids: Sequence[str] | None = None, where: Where | None = None) -> int:
+    def delete(self, name: str, ids: abc.Sequence[str] | None = None, where: store.Where | None = None) -> int:
         """Delete by ids or by payload, and return how many."""
         self._about("delete", name)
-        check_target(ids, where)
+        store.check_target(ids, where)
         present = self._of(name)
         doomed = [point.id for point in self._meeting(name, where) if ids is None or point.id in ids]
         for identity in doomed:
             del present[identity]
         return len(doomed)
 
-    def count(self, name: str, where: Where | None = None) -> int:
+    def count(self, name: str, where: store.Where | None = None) -> int:
         """The number of points that meet `where`."""
         return len(self._meeting(name, where))
 
-    def query(self, name: str, *, vector: Sequence[float] | None = None, sparse: Mapping[int, float] | None = None, limit: int = 10,
-              where: Where | None = None, fusion_k: int = 60) -> list[Scored]:
+    def query(self, name: str, *, vector: abc.Sequence[float] | None = None, sparse: abc.Mapping[int, float] | None = None, limit: int = 10,
+              where: store.Where | None = None, fusion_k: int = 60) -> list[store.Scored]:
         """The nearest points by dot product, by terms with IDF, or by both fused."""
-        check_limit(limit)
+        store.check_limit(limit)
         points, info = self._meeting(name, where), self._infos[name]
         arms = []
         if vector is not None:
-            sought = check_vector(vector, info.size, info.distance)
+            sought = store.check_vector(vector, info.size, info.distance)
             arms.append([(sum(a * b for a, b in zip(sought, point.vector, strict=True)), point) for point in points if point.vector is not None])
         if sparse is not None:
             arms.append(_by_terms(points, sparse))
         if not arms:
-            raise BadRequest("query() needs a vector, sparse weights, or both.", param="vector")
+            raise errors.BadRequest("query() needs a vector, sparse weights, or both.", param="vector")
         ranked = [sorted(arm, key=lambda pair: (-pair[0], pair[1].id)) for arm in arms]
         if len(ranked) == 2:
             fused: dict[str, float] = {}
@@ -187,11 +188,11 @@ class MemoryStore:
                 for rank, (_, point) in enumerate(arm):
                     fused[point.id] = fused.get(point.id, 0.0) + 1 / (fusion_k + rank)
             ranked = [[(score, self._of(name)[key]) for key, score in sorted(fused.items(), key=lambda pair: (-pair[1], pair[0]))]]
-        return [Scored(point.id, score, dict(point.payload)) for score, point in ranked[0][:limit]]
+        return [store.Scored(point.id, score, dict(point.payload)) for score, point in ranked[0][:limit]]
 
-    def scroll(self, name: str, where: Where | None = None, limit: int = 100, offset: str | None = None) -> list[Point]:
+    def scroll(self, name: str, where: store.Where | None = None, limit: int = 100, offset: str | None = None) -> list[store.Point]:
         """Points in the order of their ids, after `offset`."""
-        check_limit(limit)
+        store.check_limit(limit)
         found = sorted(self._meeting(name, where), key=lambda point: point.id)
         return [point for point in found if offset is None or point.id > offset][:limit]
 
@@ -199,7 +200,7 @@ class MemoryStore:
         """Nothing to write."""
         self._about("flush", "")
 
-    def copy_to(self, folder: Path) -> None:
+    def copy_to(self, folder: pathlib.Path) -> None:
         """One text file per collection, enough to be compared."""
         for name, points in self._points.items():
             (folder / f"{name}.txt").write_text("\n".join(sorted(points)), encoding="utf-8")
@@ -210,15 +211,15 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to close."""
 
-    def live(self) -> State:
+    def live(self) -> probe.State:
         """Always there."""
-        return good()
+        return probe.good()
 
-    def ready(self) -> State:
+    def ready(self) -> probe.State:
         """`state`, which a test may set."""
         return self.state
 
-    def deep(self) -> State:
+    def deep(self) -> probe.State:
         """`state`, which a test may set."""
         return self.state
 
@@ -226,17 +227,17 @@ class MemoryStore:
         if self.fail is not None:
             self.fail(method, name)
 
-    def _of(self, name: str) -> dict[str, Point]:
+    def _of(self, name: str) -> dict[str, store.Point]:
         if name not in self._points:
-            raise NotFound(f"There is no vector collection {name!r}; create it first.")
+            raise errors.NotFound(f"There is no vector collection {name!r}; create it first.")
         return self._points[name]
 
-    def _meeting(self, name: str, where: Where | None) -> list[Point]:
-        wanted = check_where(where)
+    def _meeting(self, name: str, where: store.Where | None) -> list[store.Point]:
+        wanted = store.check_where(where)
         return [point for point in list(self._of(name).values()) if all(point.payload.get(field) == value for field, value in wanted.items())]
 
 
-def _by_terms(points: Sequence[Point], sparse: Mapping[int, float]) -> list[tuple[float, Point]]:
+def _by_terms(points: abc.Sequence[store.Point], sparse: abc.Mapping[int, float]) -> list[tuple[float, store.Point]]:
     """Points that share a term, each with the sum of query weight, inverse document frequency and own weight."""
     held = [(point, point.sparse or {}) for point in points]
     spread = {term: sum(term in weights for _, weights in held) for term in sparse}

@@ -61,8 +61,8 @@ class FakeStack:
 
     def host(self) -> dict[str, Any]:
         expected = {role: {"file": f"{role}.gguf", "sha256": "ab" * 32} for role in ("chat", "code")}
-        return {"id": "h1", "profile": "smoke", "stage": "dev", "commit": "c0ffee1" + "0" * 33, "version": "0", "started_at": self.began, "smoke": True,
-                "expected": expected}
+        return {"id": "h1", "profile": "smoke", "stage": "dev", "commit": "c0ffee1" + "0" * 33, "version": "0", "started_at": self.began,
+                "smoke": True, "expected": expected}
 
     def parts(self) -> list[dict[str, Any]]:
         return [{"name": name, "live": True, "ready": True, "reasons": [], "port": PORTS.get(name), "started_s": 0.1, "ready_s": 0.6, "restarts": 0,

@@ -65,11 +65,15 @@ def sizes(root: Path) -> list[str]:
 
 def names(root: Path) -> list[str]:
     """File and class names that say nothing."""
-    pattern = re.compile("|".join(BANNED), re.IGNORECASE)
-    found = [f"file {name}" for name, path, _ in sources(root) if pattern.search(path.stem)]
+    found = [f"file {name}" for name, path, _ in sources(root) if _vague(path.stem)]
     for name, _, tree in sources(root):
-        found += [f"class {name}.{node.name}" for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and pattern.search(node.name)]
+        found += [f"class {name}.{node.name}" for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and _vague(node.name)]
     return found
+
+
+def _vague(name: str) -> bool:
+    words = {word.lower().removesuffix("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    return bool(words & set(BANNED))
 
 
 def imports(tree: ast.Module) -> Iterator[str]:

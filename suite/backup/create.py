@@ -44,7 +44,8 @@ def create(folder: Path, sources: Sequence[Source]) -> Snapshot:
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, (OSError, sqlite3.Error)):
-            raise StorageError(f"The backup in {folder} failed: {error}. Nothing of it was kept; free space or mend the cause and try again.") from error
+            raise StorageError(f"The backup in {folder} failed: {error}. Nothing of it was kept; free space or mend the cause "
+                               "and try again.") from error
         raise
     return Snapshot(str(final), files, sum(entry.bytes for entry in files), created, facts)
 

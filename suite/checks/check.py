@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from suite.checks.condition import plain
-from suite.checks.criteria import UNIT, Criterion
+from suite.checks.criteria import UNIT, Criterion, Judgement
 from suite.checks.fault import Fault
 from suite.checks.result import Result
 from suite.checks.target import Target
@@ -29,7 +29,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class Check:
-    """One of the 33: its limits live in criteria.toml under the same id; `weight` is 3 for loss and security, 2 for function, 1 for hygiene."""
+    """One of the 33: its limits live in criteria.toml under the same id; `weight` is 3 for loss and security, 2 for function, 1 for hygiene.
+
+    `function` writes what it sees into the Observation as it goes, so that nothing is lost when it raises.
+    """
 
     id: str
     title: str
@@ -37,29 +40,31 @@ class Check:
     category: str
     weight: int
     fault: Fault
-    function: Callable[[Target], Observation]
+    function: Callable[[Target, Observation], None]
 
 
 def perform(check: Check, target: Target, criterion: Criterion, proven_red_at: str | None = None) -> Result:
-    """Run the check against the target; a check that raises is a fail with its message."""
-    started, seen = now(), Observation()
+    """Run the check against the target; a check that raises is a fail with its message, and keeps what it had seen by then."""
+    started, seen, raised = now(), Observation(), False
     try:
-        seen = check.function(target)
+        check.function(target, seen)
     except Exception as error:  # noqa: BLE001 - the edge where any failure of a check becomes its result
+        raised = True
         seen.note("error", reason=f"{type(error).__name__}: {error}"[:1000])
-    if seen.not_applicable and criterion.may_not_apply:
-        return _result(check, "not-applicable", criterion, {}, [{"name": "not-applicable", "reason": seen.not_applicable}], started, proven_red_at)
-    ended = now()
-    state = criterion.state({name: plain(value) for name, value in seen.values.items()}, ended[:10])
+    if seen.not_applicable and criterion.may_not_apply and not raised:
+        evidence = [{"name": "not-applicable", "reason": seen.not_applicable}]
+        return _result(check, Judgement("not-applicable", 0, 0), criterion, evidence, started, proven_red_at)
+    entries = criterion.entries(seen.values)
+    judged = criterion.judge({entry["name"]: entry["observed"] for entry in entries}, raised, now()[:10])
     extra = [plain(item) for item in seen.evidence]
-    if state == "waived" and criterion.waiver is not None:
+    if judged.state == "waived" and criterion.waiver is not None:
         extra.append({"name": "waiver", **criterion.waiver.to_dict()})
-    return _result(check, state, criterion, seen.values, extra, started, proven_red_at)
+    return _result(check, judged, criterion, entries + extra, started, proven_red_at)
 
 
 def not_run(check: Check, criterion: Criterion, reason: str, proven_red_at: str | None = None) -> Result:
     """The result of a check that did not happen."""
-    return _result(check, "not-run", criterion, {}, [{"name": "not-run", "reason": reason}], now(), proven_red_at)
+    return _result(check, Judgement("not-run", 0, 0), criterion, [{"name": "not-run", "reason": reason}], now(), proven_red_at)
 
 
 def now() -> str:
@@ -67,12 +72,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _result(check: Check, state: str, criterion: Criterion, values: Mapping[str, Any], extra: list[dict[str, Any]], started: str,
+def _result(check: Check, judged: Judgement, criterion: Criterion, evidence: list[dict[str, Any]], started: str,
             proven_red_at: str | None) -> Result:
-    happened = state not in ("not-run", "not-applicable")
-    entries = criterion.entries(values) if happened else []
-    broken = sum(entry["met"] is False for entry in entries)
-    judged = sum(entry["met"] is not None for entry in entries)
-    observed = {"value": broken if happened else None, "unit": UNIT, "n": judged}
-    return Result(check.id, check.title, check.phase, check.category, state, observed, criterion.to_dict(), -float(broken) if happened else None,
-                  tuple(entries + extra), started, now(), proven_red_at)
+    happened = judged.state not in ("not-run", "not-applicable")
+    observed = {"value": judged.broken if happened else None, "unit": UNIT, "n": judged.judged}
+    return Result(check.id, check.title, check.phase, check.category, judged.state, observed, criterion.to_dict(),
+                  -float(judged.broken) if happened else None, tuple(evidence), started, now(), proven_red_at)

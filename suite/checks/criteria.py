@@ -31,6 +31,15 @@ class Waiver:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """The state, and how many of the judged conditions are broken."""
+
+    state: str
+    broken: int
+    judged: int
+
+
+@dataclass(frozen=True)
 class Criterion:
     """All demands of one check."""
 
@@ -48,14 +57,18 @@ class Criterion:
         """The evidence of every condition, in the order of criteria.toml."""
         return [condition.entry(values.get(condition.name)) for condition in self.conditions]
 
-    def state(self, values: Mapping[str, Any], day: str) -> str:
-        """pass, degraded, fail or waived for these values, on a day given as YYYY-MM-DD."""
-        broken = [condition for condition in self.conditions if condition.met(values.get(condition.name)) is False]
-        if not broken:
-            return "pass"
+    def judge(self, values: Mapping[str, Any], raised: bool, day: str) -> Judgement:
+        """What follows from these values, on a day given as YYYY-MM-DD; a check that raised is broken, whatever it had seen by then."""
+        met = [condition.met(values.get(condition.name)) for condition in self.conditions]
+        broken = [condition for condition, holds in zip(self.conditions, met, strict=True) if holds is False]
+        judged = sum(holds is not None for holds in met)
+        number = len(broken) or int(raised)
+        if not number:
+            return Judgement("pass", 0, judged)
         if self.waiver is not None and day <= self.waiver.expiry.isoformat():
-            return "waived"
-        return "degraded" if all(condition.degrades for condition in broken) else "fail"
+            return Judgement("waived", number, judged)
+        soft = not raised and all(condition.degrades for condition in broken)
+        return Judgement("degraded" if soft else "fail", number, judged)
 
 
 class Criteria(Mapping[str, Criterion]):
@@ -133,13 +146,12 @@ def examine(record: Mapping[str, Any], criteria: Criteria) -> tuple[str, list[st
         return ("not-applicable", []) if reasoned else ("fail", ["not-applicable without a reason, or where every stack must answer"])
     found = [item for item in evidence if "op" in item and "met" in item]
     values = {str(item.get("name")): item.get("observed") for item in found}
-    if any(item.get("name") == "error" for item in evidence):
-        values = {}  # a check that raised observed nothing
-    state = criterion.state(values, str(record.get("ended_at", ""))[:10] or "9999")
-    doubts = _doubts(record, criterion, found, values)
-    if claimed != state:
-        doubts.insert(0, f"the record says {claimed!r} but its evidence gives {state!r}")
-    return ("fail" if doubts else state), doubts
+    raised = any(item.get("name") == "error" for item in evidence)
+    judged = criterion.judge(values, raised, str(record.get("ended_at", ""))[:10] or "9999")
+    doubts = _doubts(record, criterion, found, values, judged)
+    if claimed != judged.state:
+        doubts.insert(0, f"the record says {claimed!r} but its evidence gives {judged.state!r}")
+    return ("fail" if doubts else judged.state), doubts
 
 
 def recompute(record: Mapping[str, Any], criteria: Criteria) -> str:
@@ -147,16 +159,15 @@ def recompute(record: Mapping[str, Any], criteria: Criteria) -> str:
     return examine(record, criteria)[0]
 
 
-def _doubts(record: Mapping[str, Any], criterion: Criterion, found: list[Mapping[str, Any]], values: Mapping[str, Any]) -> list[str]:
+def _doubts(record: Mapping[str, Any], criterion: Criterion, found: list[Mapping[str, Any]], values: Mapping[str, Any],
+            judged: Judgement) -> list[str]:
     entries, observed = criterion.entries(values), record.get("observed") or {}
     doubts = [f"condition {wanted['name']!r} is recorded as {dict(item)!r}, not as {wanted!r}"
               for wanted, item in zip(entries, found, strict=False) if dict(item) != wanted]
     if len(found) != len(entries):
         doubts.append(f"{len(found)} conditions are recorded, not {len(entries)}")
-    broken = sum(entry["met"] is False for entry in entries)
-    judged = sum(entry["met"] is not None for entry in entries)
-    if (observed.get("value"), observed.get("n")) != (broken, judged):
-        doubts.append(f"observed is {observed.get('value')!r} of {observed.get('n')!r} but the evidence gives {broken} of {judged}")
+    if (observed.get("value"), observed.get("n")) != (judged.broken, judged.judged):
+        doubts.append(f"observed is {observed.get('value')!r} of {observed.get('n')!r} but the evidence gives {judged.broken} of {judged.judged}")
     if record.get("criterion") != criterion.to_dict():
         doubts.append("the criterion is not the one of the criteria file")
     return doubts

@@ -6,6 +6,8 @@ import math
 import time
 from typing import Any
 
+import httpx
+
 from suite.checks import fault
 from suite.checks.check import Check, Observation
 from suite.checks.target import NINE, ExpectedModel, Target
@@ -25,12 +27,12 @@ def _asked(seen: Observation, target: Target, part: str, *ready_paths: str) -> N
         seen.note("deep", reasons=why)
 
 
-def start_of_stack(target: Target) -> Observation:
+def start_of_stack(target: Target, seen: Observation) -> None:
     """P2.1, from the record that the host kept of its own start."""
-    seen, record = Observation(), target.parts()
+    record = target.parts()
     if record is None:
         seen.not_applicable = "this stack keeps no record of its start (its gateway has no GET /v1/parts), so nobody can say how long its parts took"
-        return seen
+        return
     parts = {part["name"]: part for part in record["parts"]}
     waits = {name: _wait(part) for name, part in parts.items()}
     known = [wait for wait in waits.values() if wait is not None]
@@ -48,29 +50,27 @@ def start_of_stack(target: Target) -> Observation:
     if silent:
         seen.note("silent ports", parts=silent)
     seen.note("host", **{key: record["host"].get(key) for key in ("id", "profile", "stage", "commit", "version", "started_at")})
-    return _smoke(seen, bool(record["host"].get("smoke")))
+    _smoke(seen, bool(record["host"].get("smoke")))
 
 
-def tools(target: Target) -> Observation:
+def tools(target: Target, seen: Observation) -> None:
     """P2.2: one call allowed, one denied, both in the audit trail."""
-    seen, arguments, stranger = Observation(), {"path": "."}, f"nobody_{marker()}"
+    arguments, stranger = {"path": "."}, f"nobody_{marker()}"
     _asked(seen, target, "mcp-server")
-    first = target.json("POST", "mcp-server", "/tools/list_files/call", json=arguments)
-    denied = target.call("POST", "mcp-server", "/tools/list_files/call", json=arguments, headers={"X-Actor": stranger, "X-User-ID": stranger})
-    last = target.json("POST", "mcp-server", "/tools/list_files/call", json=arguments)
-    seen.values["allowed_call"] = _decision(first)
-    seen.values["denied_call"] = denied.status_code
+    path = "/tools/list_files/call"
+    first = _told(target.call("POST", "mcp-server", path, json=arguments))
+    denied = target.call("POST", "mcp-server", path, json=arguments, headers={"X-Actor": stranger, "X-User-ID": stranger})
+    last = _told(target.call("POST", "mcp-server", path, json=arguments))
+    seen.values |= {"allowed_call": _decision(first), "denied_call": denied.status_code}
     entries = (first.get("audit_seq"), last.get("audit_seq"))
     seen.values["audit_entries"] = entries[1] - entries[0] if all(isinstance(entry, int) for entry in entries) else _absent(target)
-    naked = target.call("POST", "mcp-server", "/tools/list_files/call", json=arguments, headers={"Authorization": "Bearer wrong"})
+    naked = target.call("POST", "mcp-server", path, json=arguments, headers={"Authorization": "Bearer wrong"})
     seen.values["wrong_token"] = None if target.foreign else naked.status_code  # the original asks for no token at all
-    seen.note("denied", body=denied.text[:300])
-    return seen
+    seen.note("calls", allowed=first.get("decision") or first.get("error"), denied=denied.text[:300])
 
 
-def gateway(target: Target) -> Observation:
+def gateway(target: Target, seen: Observation) -> None:
     """P2.3: every alias is listed, answers itself (not by its stand-in), and no upstream is out."""
-    seen = Observation()
     _asked(seen, target, "api-gateway")
     listed = [entry["id"] for entry in target.json("GET", "api-gateway", "/v1/models")["data"]]
     asked = [*target.aliases, *(name for name in listed if name not in target.aliases)]
@@ -85,18 +85,17 @@ def gateway(target: Target) -> Observation:
         if suite.get("fallback"):
             stand_ins.append(alias)
         seen.note("reply", alias=alias, text=text[:80], tokens=body.get("usage", {}).get("completion_tokens"), why=suite.get("why"))
-    health = target.call("GET", "api-gateway", "/health").json()
+    health = _told(target.call("GET", "api-gateway", "/health"))
     out = health.get("reasons") or health.get("unhealthy_endpoints") or []
     seen.values |= {"aliases_missing": len(set(target.aliases) - set(listed)), "aliases_silent": len(silent), "aliases_by_stand_in": len(stand_ins),
                     "upstreams_out": len(out)}
-    return _smoke(seen, smoke)
+    _smoke(seen, smoke)
 
 
-def retrieval(target: Target) -> Observation:
+def retrieval(target: Target, seen: Observation) -> None:
     """P2.4: a small document goes in, an answer cites it, and nothing stays behind."""
-    seen, name = Observation(), f"{MARK}-{marker()}"
+    name = f"{MARK}-{marker()}"
     _asked(seen, target, "rag")
-    before = _collections(target)
     with fixture(name) as document:
         try:
             # the original's /index reads the query string, ours the body
@@ -111,14 +110,13 @@ def retrieval(target: Target) -> Observation:
         seen.values["quotes_found"] = sum(document.holds(item["start"], item["end"], item["quote"]) for item in ours)
     seen.values["answer_length"] = len(reply.get("answer") or "")
     after = _collections(target)
-    seen.values["left_behind"] = None if before is None or after is None else sum(name in entry for entry in after)
+    seen.values["left_behind"] = None if after is None else sum(name in entry for entry in after)
     seen.note("answer", question=document.question, text=(reply.get("answer") or "")[:200], citations=ours[:2])
-    return _smoke(seen, bool(reply.get("smoke") or (reply.get("suite") or {}).get("smoke")))
+    _smoke(seen, bool(reply.get("smoke") or (reply.get("suite") or {}).get("smoke")))
 
 
-def embedding(target: Target) -> Observation:
+def embedding(target: Target, seen: Observation) -> None:
     """P2.5: the vectors themselves are measured, not what the part says of them."""
-    seen = Observation()
     _asked(seen, target, "embedding")
     texts = ["The backup runs at three in the morning.", "Violins are made of spruce and maple.", "The backup runs at three in the morning."]
     body = target.json("POST", "embedding", "/embed", json={"texts": texts})
@@ -133,27 +131,25 @@ def embedding(target: Target) -> Observation:
         "difference": math.dist(one, other),
     }
     seen.note("model", model=body.get("model"), first=one[:4])
-    return seen
 
 
-def chat_server(target: Target) -> Observation:
+def chat_server(target: Target, seen: Observation) -> None:
     """P2.6."""
-    return _server(target, "inference-chat", "chat")
+    _server(target, seen, "inference-chat", "chat")
 
 
-def code_server(target: Target) -> Observation:
+def code_server(target: Target, seen: Observation) -> None:
     """P2.7."""
-    return _server(target, "inference-code", "code")
+    _server(target, seen, "inference-code", "code")
 
 
-def _server(target: Target, part: str, role: str) -> Observation:
+def _server(target: Target, seen: Observation, part: str, role: str) -> None:
     """One model server: the file that the profile asks for is the one that answers, and fast enough to be of use."""
-    seen = Observation()
     _asked(seen, target, part)
     served = target.json("GET", part, "/v1/models")["data"]
     if not served:
         seen.note("model", reason="GET /v1/models lists none: no model is loaded")
-        return seen
+        return
     entry = served[0]
     wanted = _expected(target, role)
     seen.values["expected_model"] = _absent(target) if wanted is None else _same_model(entry, wanted)
@@ -164,12 +160,12 @@ def _server(target: Target, part: str, role: str) -> Observation:
     seen.values |= {"tokens": tokens, "tokens_per_second": tokens / seconds, "text_length": len(body["choices"][0]["message"]["content"] or "")}
     seen.note("model", **{key: entry.get(key) for key in ("id", "path", "file", "sha256", "n_ctx", "n_gpu_layers") if key in entry})
     seen.note("expected", **(vars(wanted) if wanted else {"reason": "this stack names no profile; pass `profile` to compare its models"}))
-    return _smoke(seen, bool(entry.get("smoke") or (body.get("suite") or {}).get("smoke")))
+    _smoke(seen, bool(entry.get("smoke") or (body.get("suite") or {}).get("smoke")))
 
 
-def vectors(target: Target) -> Observation:
+def vectors(target: Target, seen: Observation) -> None:
     """P2.8: a point is written, found as the nearest, deleted; every collection has the embedder's size."""
-    seen, name, point = Observation(), f"{MARK}-{marker()}", 1
+    name, point = f"{MARK}-{marker()}", 1
     seen.values["ready"], why = target.ready("qdrant", "/readyz", "/health")
     seen.note("ready", reasons=why)
     seen.values["deep"], why = target.deep("qdrant")
@@ -191,14 +187,13 @@ def vectors(target: Target) -> Observation:
     finally:
         target.call("DELETE", "qdrant", base)
     seen.values["left_behind"] = sum(row["name"] == name for row in target.json("GET", "qdrant", "/collections")["result"]["collections"])
-    return seen
 
 
-def memory(target: Target) -> Observation:
+def memory(target: Target, seen: Observation) -> None:
     """P2.9: a conversation is written, found by its words and by its vector, deleted, and gone."""
-    seen, word = Observation(), f"{MARK}{marker()}"
+    word = f"{MARK}{marker()}"
     _asked(seen, target, "memory-api", "/v1/memory/health")
-    health = target.json("GET", "memory-api", "/v1/memory/health")
+    health = _told(target.call("GET", "memory-api", "/v1/memory/health"))
     seen.values |= {"storage_available": health.get("storage_available"), "vector_enabled": health.get("vector_enabled")}
     body = {"user_query": f"Where does the {word} conversation of this check go?", "ai_response": f"The {word} conversation is deleted again.",
             "model_used": "release check", "importance": 1}  # the least, so that even a probe that could not be deleted expires first
@@ -211,7 +206,6 @@ def memory(target: Target) -> Observation:
         gone = target.call("DELETE", "memory-api", f"/v1/memory/conversations/{identity}")
     seen.values["found_after_delete"] = identity in _recalled(target, word, by_vector=False) + _recalled(target, body["user_query"], by_vector=True)
     seen.note("probe", conversation=identity, project=kept.get("project_id"), delete_status=gone.status_code)
-    return seen
 
 
 def _recalled(target: Target, query: str, by_vector: bool) -> list[Any]:
@@ -239,8 +233,19 @@ def _answers(target: Target, part: str) -> bool:
     return target.ready(part, "/health", "/readyz", "/v1/memory/health")[0]
 
 
+def _told(response: httpx.Response) -> dict[str, Any]:
+    """The body of an answer of any status, with that status in it."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"error": response.text[:200]}
+    return {**body, "status": response.status_code} if isinstance(body, dict) else {"status": response.status_code}
+
+
 def _decision(body: dict[str, Any]) -> str:
-    """What was decided on a call that came back with 200, in our words and in the original's."""
+    """What was decided on a call, in our words and in the original's."""
+    if body["status"] != 200:
+        return f"status {body['status']}"
     decision = body.get("decision")
     if isinstance(decision, dict):
         decision = decision.get("outcome")
@@ -274,10 +279,9 @@ def _same_model(entry: dict[str, Any], wanted: ExpectedModel) -> bool:
     return by_name and (not wanted.sha256 or not entry.get("sha256") or entry["sha256"] == wanted.sha256)
 
 
-def _smoke(seen: Observation, smoke: bool) -> Observation:
+def _smoke(seen: Observation, smoke: bool) -> None:
     if smoke:
         seen.note("smoke", observed=True, reason="a smoke model answered: that the part works is shown, what its model is worth is not")
-    return seen
 
 
 CHECKS = (

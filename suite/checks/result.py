@@ -57,7 +57,8 @@ class Result:
                  for item in self.conditions if item["met"] is False]
         words = [str(item.get("reason")) for item in self.evidence if item.get("name") in ("error", "not-run", "not-applicable", "doubt")]
         words += [f"waived by {item['owner']} until {item['expiry']}: {item['reason']}" for item in self.evidence if item.get("name") == "waiver"]
-        return "; ".join(words or lines) if self.state != "pass" else ""
+        observed = [line for line in lines if " is None " not in line] if words else lines  # what could not be seen any more follows from the error
+        return "; ".join(words + observed) if self.state != "pass" else ""
 
     def __repr__(self) -> str:
         red = f"proven red {self.proven_red_at}" if self.proven_red_at else "never proven red"

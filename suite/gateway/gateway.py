@@ -46,10 +46,11 @@ class Gateway:
         """Answer a conversation, or a plain question.
 
         `model` is an alias, or `auto` to decide by the user's last message; options are those of Request (max_tokens, temperature, top_p, seed,
-        stop, repeat_penalty, timeout in seconds). Raises BadRequest, NotFound for an unknown alias, NotReady when no server would answer,
-        UpstreamError when one failed; with `stream`, what a server does wrong is raised while iterating.
+        stop, repeat_penalty, timeout in seconds, at most the gateway's own). Raises BadRequest, NotFound for an unknown alias, NotReady when no
+        server would answer, UpstreamError when one failed; with `stream`, what a server does wrong is raised while iterating.
         """
-        request = Request.of(messages, **{"timeout": self.timeout, **options, "model": model})
+        request = Request.of(messages, **{**options, "model": model})
+        request = replace(request, timeout=min(request.timeout or self.timeout, self.timeout))
         choice = self._choose(request)
         answer = self._stream(request, choice)
         return answer if stream else answer.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
@@ -39,28 +39,30 @@ def apps(stack: Served) -> dict[str, Guard]:
     _add_host_routes(made["api-gateway"], stack)
     guarded_apps = {}
     for name, app in made.items():
-        _add_questions(app, parts[name], stack.metrics.exposition)
+        _add_questions(app, parts[name], stack.metrics)
         add_problems(app)
         guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe)
     return guarded_apps
 
 
-def _add_questions(app: FastAPI, part: Part, exposition: Callable[[], bytes]) -> None:
+def _add_questions(app: FastAPI, part: Part, metrics: Any) -> None:
     @app.get("/live")
     def live(request: Request) -> Response:
         return answer(guarded(part.live), request)
 
     @app.get("/health")
     def health(request: Request) -> Response:
-        return answer(guarded(part.ready), request)
+        state = guarded(part.ready)
+        metrics.ready(part.name, state.ok)
+        return answer(state, request)
 
     @app.post("/deep")
     def deep(request: Request) -> Response:
         return answer(guarded(part.deep), request)
 
     @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    def exposition() -> Response:
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def answer(state: State, request: Request) -> JSONResponse:

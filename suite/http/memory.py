@@ -110,11 +110,11 @@ def app(part: MemoryPart) -> FastAPI:
         rows = [{**row.to_dict(), "conversation_id": row.id, "user_query": row.question, "ai_response": row.reply} for row in found]
         return {"success": True, "project_id": body.project_id, "results": rows, "total_results": len(rows), "search_type": how}
 
-    @served.get("/v1/memory/conversations/{identity}")
+    @served.get("/v1/memory/conversations/{identity:path}")
     def get(identity: str) -> dict[str, Any]:
         return part.get(identity).to_dict()
 
-    @served.delete("/v1/memory/conversations/{identity}")
+    @served.delete("/v1/memory/conversations/{identity:path}")
     def forget(identity: str) -> dict[str, Any]:
         if not part.forget(identity):
             raise NotFound(f"There is no memory {identity!r}; it was never saved, was forgotten, or has expired.", param="id")

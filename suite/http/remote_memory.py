@@ -22,8 +22,8 @@ class RemoteMemory:
                  model: str = "") -> Remembered:
         """Store a turn verbatim; `reply` is text or a Reply."""
         text, model, tags = flatten(reply, model, tags)
-        body = {"user_query": checked_text(question, "question"), "ai_response": checked_text(text, "reply"), "model_used": model, "session_id": session, "tags": list(tags),
-                "importance": importance, "project_id": project}
+        body = {"user_query": checked_text(question, "question"), "ai_response": checked_text(text, "reply"), "model_used": model,
+                "session_id": session, "tags": list(tags), "importance": importance, "project_id": project}
         return Remembered.from_dict(self.client.post("/v1/memory/conversations", json=body).json()["memory"])
 
     def recall(self, query: str, *, how: str = "hybrid", limit: int = 5, project: str = "") -> list[Recalled]:

@@ -65,7 +65,8 @@ def app(part: RetrievalPart) -> FastAPI:
     def index(body: IndexBody) -> dict[str, Any]:
         relative = [path for path in body.paths if not Path(path).is_absolute()]
         if relative:
-            raise BadRequest(f"The path {relative[0]!r} is relative, and this server does not know your directory; send an absolute one.", param="paths")
+            raise BadRequest(f"The path {relative[0]!r} is relative, and this server does not know your directory; send an absolute one.",
+                             param="paths")
         collection = body.collection or part.default
         return {"collection": collection, **part.add(collection, body.paths, Path("/")).to_dict()}
 

@@ -152,7 +152,7 @@ class Maintainer:
         result, error = None, ""
         try:
             result = job.run()
-        except Exception as failure:  # the edge of the thread: whatever a job raises is the job's state, and the other jobs go on
+        except Exception as failure:  # noqa: BLE001 - the edge of the thread: whatever a job raises is the job's state, and the other jobs go on
             error = failure.message if isinstance(failure, SuiteError) else f"{type(failure).__name__}: {failure}"
             _log.warning("the job %s failed: %s", job.name, error)
         finished = self._clock()
@@ -171,7 +171,7 @@ class Maintainer:
             with self._storage.begin() as connection:
                 if connection.execute(sa.update(table).where(table.c.name == state.name).values(**values)).rowcount == 0:
                     connection.execute(sa.insert(table).values(name=state.name, **values))
-        except Exception as failure:  # the same edge
+        except Exception as failure:  # noqa: BLE001 - the same edge
             _log.warning("the state of the job %s was not written: %s", state.name, failure)
             return f"its state was not written: {failure}"
         return ""

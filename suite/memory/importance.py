@@ -19,8 +19,9 @@ import re
 DAY = 86_400.0
 KEPT_DAYS: dict[int, int | None] = {1: 1, 2: 3, 3: 7, 4: 14, 5: 30, 6: 60, 7: 90, 8: 180, 9: 365, 10: None}
 
-_LASTING_EN = re.compile(r"\b(decid\w*|decision\w*|polic(?:y|ies)|plan(?:s|ned|ning)?|strateg\w*|architect\w*|design\w*|config\w*|settings?|environment"
-                         r"|bugs?|errors?|fix(?:es|ed)?|fail(?:s|ed|ure|ures)?|security|password\w*|performance|optimi[sz]\w*|deadlines?|backups?)\b", re.I)
+_LASTING_EN = re.compile(r"""\b(decid\w*|decision\w*|polic(?:y|ies)|plan(?:s|ned|ning)?|strateg\w*|architect\w*|design\w*|config\w*|settings?
+                              |environment|bugs?|errors?|fix(?:es|ed)?|fail(?:s|ed|ure|ures)?|security|password\w*|performance|optimi[sz]\w*
+                              |deadlines?|backups?)\b""", re.I | re.X)
 # Korean particles are glued to the word, so a part of a word is the right test there.
 _LASTING_KO = re.compile("결정|정책|계획|전략|설계|아키텍처|설정|환경변수|버그|오류|에러|장애|해결|보안|비밀번호|성능|최적화|마감|백업")
 _PLEASANT = re.compile(r"\b(hi|hello|hey|thanks|thank|bye|ok|okay)\b|안녕|고마|감사|반가", re.I)

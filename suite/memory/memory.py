@@ -112,7 +112,8 @@ class Memory:
         mine = sa.and_(memories.c.project == project, alive(time.time()))
         with self._storage.begin() as connection:
             total, mean, oldest, newest = connection.execute(sa.select(
-                sa.func.count(), sa.func.avg(memories.c.importance), sa.func.min(memories.c.created), sa.func.max(memories.c.created)).where(mine)).one()
+                sa.func.count(), sa.func.avg(memories.c.importance), sa.func.min(memories.c.created), sa.func.max(memories.c.created))
+                .where(mine)).one()
             by = {name: {str(value): count for value, count in connection.execute(
                 sa.select(memories.c[name], sa.func.count()).where(mine).group_by(memories.c[name]).order_by(memories.c[name]))}
                 for name in ("importance", "model", "sync")}
@@ -201,7 +202,7 @@ class Memory:
         """Do what a later sync would do anyway, and return why it failed, if it did."""
         try:
             work()
-        except Exception as error:  # the edge: the turn is safe in SQL, and whatever ails the vectors must not look like a lost turn
+        except Exception as error:  # noqa: BLE001 - the edge: the turn is safe in SQL, and failing vectors must not look like a lost turn
             _log.warning("vectors of memories wait for the next sync: %s: %s", type(error).__name__, error)
             return f"Its vector is not written yet ({error}); the next sync tries again."
         return ""

@@ -34,7 +34,7 @@ def by_words(storage: Any, project: str, query: str, limit: int, now: float | No
         if not spread:
             return []
         rarity = {term: math.log(1 + (total - count + 0.5) / (count + 0.5)) for term, count in spread}
-        idf = sa.case(*((memory_terms.c.term == term, sa.literal(value, sa.Float)) for term, value in rarity.items()), else_=sa.literal(0.0, sa.Float))
+        idf = sa.case(*((memory_terms.c.term == term, sa.literal(value, sa.Float)) for term, value in rarity.items()), else_=0.0)
         count = sa.cast(memory_terms.c.count, sa.Float)
         penalty = K1 * (1 - B + B * sa.cast(memories.c.length, sa.Float) / max(float(mean), 1.0))
         score = sa.func.sum(idf * count * (K1 + 1) / (count + penalty)).label("score")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
@@ -107,10 +108,8 @@ class VectorSync:
             ids = [row.memory for row in group]
             for start in range(0, len(ids), 500):  # databases bound the number of values in one statement
                 part = ids[start:start + 500]
-                try:
+                with suppress(NotFound):  # no vector of this project was ever written
                     self._store.delete(store_name(project), part)
-                except NotFound:  # no vector of this project was ever written
-                    pass
                 with self._storage.begin() as connection:
                     connection.execute(sa.delete(memory_removals).where(memory_removals.c.memory.in_(part)))
         return len(queued)

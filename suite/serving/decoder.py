@@ -10,7 +10,6 @@ import queue
 import secrets
 import threading
 import time
-import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +24,7 @@ from suite.serving.weights import Weights
 
 log = logging.getLogger("suite.serving")
 SHORT_SWITCH_S = 0.0005  # with Python's 5 ms a busy cell would halve the decoding speed
+_loading = threading.Lock()  # Llama swaps sys.stdout while it loads; two at once would leave the process without one
 # llama.cpp asks "shall I stop?" between operations. strlen answers in C, without the GIL: a flag of "" is 0 (go on), one of "x" is 1 (stop).
 _strlen = ctypes.cast(ctypes.CDLL(None).strlen, llama_cpp.ggml_abort_callback)
 
@@ -71,10 +71,13 @@ class Decoder:
             raise WeightsError(f"Model file {weights.path} has no chat template, so it is no chat model; choose an instruct model.")
         try:
             # without mmap: a file that is cut short while it is mapped would kill this process
-            self._llama = llama_cpp.Llama(str(weights.path), n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, n_threads_batch=n_threads,
-                                          n_batch=min(n_batch, n_ctx), n_ubatch=min(n_batch, n_ctx), use_mmap=False, verbose=False)
+            with _loading:
+                self._llama = llama_cpp.Llama(str(weights.path), n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads,
+                                              n_threads_batch=n_threads, n_batch=min(n_batch, n_ctx), n_ubatch=min(n_batch, n_ctx),
+                                              use_mmap=False, verbose=False)
         except jinja2.TemplateError as error:  # Llama compiles every template of the file as soon as it has it
-            raise WeightsError(f"Model file {weights.path} has a chat template that is damaged ({error}); choose another file of this model.") from error
+            raise WeightsError(f"Model file {weights.path} has a chat template that is damaged ({error}); "
+                               "choose another file of this model.") from error
         except (ValueError, RuntimeError) as error:
             raise WeightsError(f"Model file {weights.path} cannot be loaded here although its trial load went well ({error}); "
                                "free some memory or lower LLAMA_CTX.") from error
@@ -86,7 +89,7 @@ class Decoder:
         self._open, self._drain, self._gate = True, False, threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"decode-{name}", daemon=True)
         self._thread.start()
-        atexit.register(_close_dead_or_alive, weakref.ref(self))  # a thread that decodes while the interpreter frees the model would crash at exit
+        atexit.register(self.close)  # a thread that decodes while the interpreter frees the model would crash at exit
 
     def stream(self, request: Request) -> ReplyStream:
         """Queue the request. Raises ContextOverflow with both numbers, BadRequest when the template refuses, NotReady when closed."""
@@ -112,6 +115,7 @@ class Decoder:
                 current.cancel()
             self._jobs.put(None)
         self._thread.join()
+        atexit.unregister(self.close)
         self._llama.close()
         del self._template
         with contextlib.suppress(AttributeError):  # glibc only: hands freed memory back to the system at once
@@ -227,9 +231,3 @@ def _reading(job: Job, name: str) -> ReplyStream:
         return last[0]
 
     return ReplyStream(pieces(), finished, job.cancel)
-
-
-def _close_dead_or_alive(reference: weakref.ref[Decoder]) -> None:
-    decoder = reference()
-    if decoder is not None:
-        decoder.close()

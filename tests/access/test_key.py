@@ -52,12 +52,13 @@ def test_the_token_is_in_no_repr(folder: Path) -> None:
 
 def test_a_link_in_the_file_s_place_is_replaced_not_followed(folder: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
-    victim.write_text("mine")
+    victim.write_text("0" * 64)
+    victim.chmod(0o600)  # in everything but the link a good token file
     (folder / FILE).symlink_to(victim)
     with pytest.raises(DataDirError):
         read_key(folder)
     create_key(folder)
-    assert victim.read_text() == "mine" and not (folder / FILE).is_symlink()
+    assert victim.read_text() == "0" * 64 and not (folder / FILE).is_symlink()
 
 
 @pytest.mark.parametrize("spoil", [

@@ -36,10 +36,12 @@ def conditions(draw: Any) -> tuple[Condition, ...]:
 
 
 def check(values: dict[str, Any] | None = None, error: Exception | None = None, not_applicable: str = "") -> Check:
-    def function(_: Target) -> Observation:
+    def function(_: Target, seen: Observation) -> None:
+        seen.values.update(values or {})
+        seen.note("free", text="what else was seen")
+        seen.not_applicable = not_applicable
         if error is not None:
             raise error
-        return Observation(values or {}, [{"name": "free", "text": "what else was seen"}], not_applicable)
 
     return Check("P9.9", "A test", 9, "stability", 1, CLOSED_PORT, function)
 
@@ -72,7 +74,8 @@ def test_any_other_state_than_the_evidence_gives_is_detected(rows: tuple[Conditi
 
 
 @pytest.mark.parametrize("tamper", [
-    lambda r: r["evidence"][0].update(limit=99), lambda r: r["evidence"][0].update(op=">="), lambda r: r["evidence"].pop(0),
+    lambda r: r["evidence"][0].update(limit=99), lambda r: r["evidence"][0].update(op=">="),
+    lambda r: r["evidence"].pop(0),
     lambda r: r["evidence"][0].update(met=True), lambda r: r["observed"].update(value=0), lambda r: r["observed"].update(n=7),
     lambda r: r["criterion"].update(limit=5), lambda r: r["evidence"][0].update(observed=1), lambda r: r["evidence"].insert(0, dict(r["evidence"][0])),
     lambda r: r.update(id="P1.1"),
@@ -102,6 +105,14 @@ def test_a_check_that_raises_is_a_fail_with_the_message() -> None:
     assert result.state == "fail"
     assert "ValueError: the disk is on fire" in result.why
     assert recompute(result.to_dict(), limits) == "fail"
+
+
+def test_what_a_check_saw_before_it_raised_is_kept_and_does_not_save_it() -> None:
+    limits = criteria(ONE)
+    result = perform(check({"c0": 2}, error=ValueError("too late")), NOWHERE, limits["P9.9"])
+    assert result.state == "fail" and result.conditions[0]["observed"] == 2
+    assert examine(result.to_dict(), limits) == ("fail", [])
+    assert examine({**result.to_dict(), "state": "pass"}, limits)[0] == "fail"
 
 
 def test_a_check_that_did_not_happen_is_not_run_and_says_why() -> None:
@@ -162,7 +173,7 @@ def test_the_packaged_limits_load_and_a_parameter_replaces_the_limit_that_names_
 def test_a_malformed_criteria_file_is_refused_with_its_name(text: str, tmp_path: Path) -> None:
     file = tmp_path / "limits.toml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError, match="limits.toml"):
+    with pytest.raises(SettingsError, match=r"limits\.toml"):
         load(file)
 
 

@@ -64,7 +64,8 @@ BENDS = [
     ("P2.4", "rag GET /health", status(503), "ready"),
     ("P2.4", "rag POST /index", change(chunks=0), "chunks"),
     ("P2.4", "rag POST /query", change(citations=[]), "citations"),
-    ("P2.4", "rag POST /query", lambda found: (200, {**found[1], "citations": [row | {"start": 0} for row in found[1]["citations"]]}), "quotes_found"),
+    ("P2.4", "rag POST /query", lambda found: (200, {**found[1], "citations": [row | {"start": 0} for row in found[1]["citations"]]}),
+     "quotes_found"),
     ("P2.4", "rag POST /query", change(answer=""), "answer_length"),
     ("P2.5", "embedding POST /embed", vectors(lambda vector: vector[:-1]), "dimension"),
     ("P2.5", "embedding POST /embed", change(dim=383), "stated_dimension"),
@@ -112,7 +113,7 @@ def test_a_part_that_refuses_everything_turns_its_check_red(identity: str) -> No
 def test_a_stack_that_nobody_listens_for_turns_every_check_red(identity: str) -> None:
     target = FakeStack().target()
     target.close()
-    target = type(target)({part: "http://127.0.0.1:9" for part in PORTS})
+    target = type(target)(dict.fromkeys(PORTS, "http://127.0.0.1:9"))
     check = next(check for check in CHECKS if check.id == identity)
     result = perform(check, target, LIMITS[identity])
     target.close()

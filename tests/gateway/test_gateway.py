@@ -154,5 +154,6 @@ def test_closing_a_stream_early_stops_its_server(gateway, servers):
 
 def test_the_time_limit_of_the_gateway_reaches_the_server(servers):
     gateway = Gateway({"chat-7b": [servers[0]], "code-7b": [servers[1]]}, timeout=0.001)
-    with pytest.raises(UpstreamError, match=r"within 0\.001 s"):
-        gateway.chat("word " * 1500, model="chat-7b", max_tokens=2000)
+    for asked in ({}, {"timeout": 30}):
+        with pytest.raises(UpstreamError, match=r"within 0\.001 s"):
+            gateway.chat("word " * 1500, model="chat-7b", max_tokens=2000, **asked)

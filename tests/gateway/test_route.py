@@ -46,7 +46,8 @@ def test_words_inside_other_words_do_not_count(text):
 
 def test_only_the_last_words_of_the_user_count():
     turns = [{"role": "system", "content": "You write Python code."}, {"role": "user", "content": "Write a python function"},
-             {"role": "assistant", "content": "def f(): pass"}, {"role": "user", "content": "고마워! 점심은 뭐 먹지?"}, {"role": "assistant", "content": "code"}]
+             {"role": "assistant", "content": "def f(): pass"}, {"role": "user", "content": "고마워! 점심은 뭐 먹지?"},
+             {"role": "assistant", "content": "code"}]
     assert not route(turns).code
     assert route(turns[:2]).code
     assert not route([]).code

@@ -144,7 +144,8 @@ def test_a_guest_gets_the_answers_to_the_three_questions(gateway, remote, server
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("options", "kind"), [({"model": "gpt-4"}, NotFound), ({"temperature": float("nan")}, BadRequest), ({"colour": 1}, BadRequest), ({"stop": [""]}, BadRequest)]
+    ("options", "kind"),
+    [({"model": "gpt-4"}, NotFound), ({"temperature": float("nan")}, BadRequest), ({"colour": 1}, BadRequest), ({"stop": [""]}, BadRequest)],
 )
 def test_a_guest_gets_the_errors_that_the_host_gets(gateway, remote, stream, options, kind):
     with pytest.raises(kind) as here:
@@ -173,7 +174,8 @@ def test_a_guest_that_closes_a_stream_early_keeps_what_arrived(remote):
 
 
 def _answering(body, headers=None):
-    return RemoteGateway(httpx.Client(base_url="http://test", transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body, headers=headers))))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body, headers=headers))
+    return RemoteGateway(httpx.Client(base_url="http://test", transport=transport))
 
 
 @pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n", b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n', b"data: {broken\n\n", b"<html>"])

@@ -48,7 +48,7 @@ def guest(client):
 
 def plain(client, method, path, **options):
     """A request as any other client would send it: no error is raised."""
-    return httpx.request(method, str(client.base_url) + path.lstrip("/"), trust_env=False, **options)
+    return httpx.request(method, str(client.base_url).rstrip("/") + path, trust_env=False, **options)
 
 
 def save(client, **values):

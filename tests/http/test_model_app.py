@@ -75,7 +75,8 @@ def test_models_lists_the_loaded_file_with_its_hash(client, server):
 @pytest.mark.parametrize(
     ("change", "status", "said"),
     [
-        ({"temperature": -1}, 400, "temperature"), ({"messages": []}, 400, "messages"), ({"messages": "hello"}, 422, "messages"), ({"seed": 1.5}, 422, "seed"),
+        ({"temperature": -1}, 400, "temperature"), ({"messages": []}, 400, "messages"), ({"messages": "hello"}, 422, "messages"),
+        ({"seed": 1.5}, 422, "seed"),
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "role"), ({"messages": [{"role": "user", "content": "단어 " * 5000}]}, 400, "4096"),
         ({"n": 2}, 400, "n is 2"), ({"tools": [{"type": "function"}]}, 400, "tools"), ({"grammar": "root ::= ("}, 400, "grammar"),
         ({"response_format": {"type": "json_object"}}, 400, "response_format"), ({"stop": ["x"] * 17}, 400, "stop"),

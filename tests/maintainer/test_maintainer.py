@@ -105,8 +105,14 @@ def test_a_heart_that_stopped_is_seen(started):
         release.wait(30)
 
     maintainer = started(Job("hang", hang, every=3600, limit=0.05), beat=0.02)
+
+    def gives_up():
+        with pytest.raises(NotReady):
+            maintainer.run_now("hang")
+
     try:
-        threading.Thread(target=lambda: pytest.raises(NotReady, maintainer.run_now, "hang")).start()
+        waiter = threading.Thread(target=gives_up)
+        waiter.start()
         assert begun.wait(10)
         deadline = time.monotonic() + 10
         while maintainer.ready().ok and time.monotonic() < deadline:
@@ -115,6 +121,7 @@ def test_a_heart_that_stopped_is_seen(started):
         assert any("heartbeat" in reason and "'hang' for too long" in reason for reason in reasons), reasons
     finally:
         release.set()
+        waiter.join(10)
 
 
 def test_a_long_job_within_its_limit_does_not_count_as_a_stopped_heart(started):
@@ -158,7 +165,7 @@ def test_a_database_that_cannot_be_written_is_a_failed_job_and_not_a_dead_thread
 
 
 def test_an_unknown_job_is_named(started):
-    with pytest.raises(NotFound, match="'restore'.*sync"):
+    with pytest.raises(NotFound, match=r"'restore'.*sync"):
         started(Job("sync", dict, every=3600)).run_now("restore")
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from suite.errors import BadRequest, NotFound, NotReady, StorageError
 from suite.memory.importance import DAY
 from suite.memory.memory import Memory
-from suite.memory.recall import B, K1, by_words, fuse
+from suite.memory.recall import K1, B, by_words, fuse
 from suite.memory.record import Recalled, Remembered, store_name
 from suite.memory.table import memories, memory_removals, memory_terms
 from suite.monitoring.probe import bad
@@ -185,7 +185,8 @@ def test_a_turn_that_cannot_be_stored_is_refused_whole(memory, storage, values):
     assert rows(storage, memories) == [] and rows(storage, memory_terms) == []
 
 
-@pytest.mark.parametrize("values", [{"query": " "}, {"query": None}, {"query": "x" * 4001}, {"how": "fts"}, {"limit": 0}, {"limit": 101}, {"limit": 1.5}])
+@pytest.mark.parametrize("values", [{"query": " "}, {"query": None}, {"query": "x" * 4001}, {"how": "fts"}, {"limit": 0}, {"limit": 101},
+                                    {"limit": 1.5}])
 def test_a_recall_that_makes_no_sense_is_refused(memory, values):
     with pytest.raises(BadRequest):
         memory.recall(**({"query": "lamp"} | values))
@@ -334,8 +335,8 @@ def test_more_turns_than_one_statement_holds_expire_together(make, storage):
     now = time.time()
     with storage.begin() as connection:
         connection.execute(sa.insert(memories), [
-            {"id": f"id-{number}", "project": "p", "question": "q", "reply": "r", "model": "", "session": "", "tags": "[]", "importance": 1, "length": 1,
-             "created": now, "expires": now - 1, "sync": "pending"} for number in range(1201)])
+            {"id": f"id-{number}", "project": "p", "question": "q", "reply": "r", "model": "", "session": "", "tags": "[]", "importance": 1,
+             "length": 1, "created": now, "expires": now - 1, "sync": "pending"} for number in range(1201)])
     assert memory.expire() == 1201 and rows(storage, memories) == []
 
 
@@ -355,7 +356,7 @@ def test_threads_may_remember_at_once(memory, store):
         try:
             for turn in range(5):
                 memory.remember(f"Where is lamp {number}-{turn}?", "In the hall.")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - shown by the assertion below
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

@@ -48,10 +48,15 @@ def test_secrets_are_masked_in_messages_extras_and_tracebacks(log: FileLog) -> N
     assert not any(secret in text for secret in ("hunter2pw", "abcdefgh12345", "tok-12345", "pw-999")) and "ValueError" in text and "***" in text
 
 
-def test_nothing_is_printed(log: FileLog, capfd: pytest.CaptureFixture[str]) -> None:
-    logging.getLogger("suite").error("quiet")
-    log.close()
-    logging.getLogger("suite").error("quiet after the end, too")
+def test_nothing_is_printed_even_where_the_root_logger_prints(log: FileLog, capfd: pytest.CaptureFixture[str]) -> None:
+    printing = logging.StreamHandler()
+    logging.getLogger().addHandler(printing)
+    try:
+        logging.getLogger("suite").error("quiet")
+        log.close()
+        logging.getLogger("suite").error("quiet after the end, too")
+    finally:
+        logging.getLogger().removeHandler(printing)
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,7 +10,8 @@ PARAMETER_LINES = 10  # a declaration per line: what papermill lists with its he
 CODE_CELLS = 3  # in a row, at most, under one piece of prose
 VOLATILE = "nbval-ignore-output"
 _ABSOLUTE = re.compile(r"""["'](/(home|root|work|tmp|usr|opt|mnt|Users|etc|var)\b|~/|[A-Za-z]:\\)""")
-_SECRET = re.compile(r"""(token|password|secret|api_key)\s*[:=]\s*(str\s*=\s*)?["'][^"'\s]{6,}["']|sk-[A-Za-z0-9]{16,}|BEGIN [A-Z ]*PRIVATE KEY""", re.IGNORECASE)
+_SECRET = re.compile(r"""(token|password|secret|api_key)\s*[:=]\s*(str\s*=\s*)?["'][^"'\s]{6,}["']|sk-[A-Za-z0-9]{16,}|BEGIN [A-Z ]*PRIVATE KEY""",
+                     re.IGNORECASE)
 
 
 def violations(notebook: Any, *, runbook: bool) -> list[str]:

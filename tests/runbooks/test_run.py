@@ -114,7 +114,8 @@ def test_the_stack_that_was_meant_passes() -> None:
 
 
 def test_a_changed_checkout_is_not_the_commit_it_started_from() -> None:
-    stack = FakeStack().bend("api-gateway GET /v1/parts", lambda found: (200, {**found[1], "host": found[1]["host"] | {"commit": "c0ffee1234-dirty"}}))
+    dirty = {"commit": "c0ffee1234-dirty"}
+    stack = FakeStack().bend("api-gateway GET /v1/parts", lambda found: (200, {**found[1], "host": found[1]["host"] | dirty}))
     assert started(stack, expect_commit="c0ffee1")[0].facts["mismatches"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -141,9 +142,9 @@ def test_a_reply_ends_where_the_context_ends(new_server):
 @pytest.mark.parametrize(
     ("option", "value"),
     [("temperature", float("nan")), ("temperature", -0.1), ("temperature", 2.1), ("temperature", "hot"), ("temperature", True), ("top_p", 0.0),
-     ("top_p", 1.1), ("top_p", float("inf")), ("repeat_penalty", 0.0), ("repeat_penalty", float("nan")), ("seed", -1), ("seed", 1 << 32), ("seed", 1.5),
-     ("max_tokens", 0), ("max_tokens", -5), ("max_tokens", 1.5), ("max_tokens", True), ("stop", [""]), ("stop", [3]), ("stop", ["x"] * 17), ("stop", 7),
-     ("timeout", 0), ("timeout", float("nan")), ("grammar", "root ::= (")],
+     ("top_p", 1.1), ("top_p", float("inf")), ("repeat_penalty", 0.0), ("repeat_penalty", float("nan")), ("seed", -1), ("seed", 1 << 32),
+     ("seed", 1.5), ("max_tokens", 0), ("max_tokens", -5), ("max_tokens", 1.5), ("max_tokens", True), ("stop", [""]), ("stop", [3]),
+     ("stop", ["x"] * 17), ("stop", 7), ("timeout", 0), ("timeout", float("nan")), ("grammar", "root ::= (")],
 )
 def test_values_that_cannot_be_used_are_refused_by_name(server, option, value):
     with pytest.raises(BadRequest, match=option) as caught:
@@ -266,10 +267,10 @@ def test_a_model_file_that_is_cut_after_loading_harms_nothing(new_server, tmp_pa
 
 
 def test_settings_reach_the_model(new_server):
-    server = new_server(llama_ctx=512, llama_threads=2, llama_temp=0.0)
+    server = new_server(llama_ctx=512, llama_threads=2, llama_temp=0.0, chat_n_gpu_layers=3)
     server.load()
     info = server.info()
-    assert (info["n_ctx"], info["n_threads"]) == (512, 2)
+    assert (info["n_ctx"], info["n_threads"], info["n_gpu_layers"]) == (512, 2, 3)
     assert len({server.complete(ask(max_tokens=20)).text for _ in range(3)}) == 1  # temperature 0 unless asked otherwise
     assert len({server.complete(ask(max_tokens=20, temperature=2.0)).text for _ in range(3)}) == 3
 
@@ -292,6 +293,14 @@ def test_loading_and_unloading_leaves_no_thread_and_gives_the_memory_back(new_se
         server.unload()
     assert threading.active_count() == threads
     assert process.memory_info().rss - before < 8_000_000  # one loaded model is about 10 MB with its context
+
+
+def test_two_models_loaded_at_once_leave_standard_output_alone(new_server):
+    out, error, servers = sys.stdout, sys.stderr, [new_server(), new_server(role="code")]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            list(pool.map(lambda server: (server.load(), server.unload()), servers))
+    assert sys.stdout is out and sys.stderr is error
 
 
 def test_a_time_out_says_so_and_stops_the_generation(server):

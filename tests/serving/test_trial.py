@@ -51,7 +51,7 @@ def test_a_llama_cpp_for_another_processor_is_recognised(tmp_path, monkeypatch):
     child = tmp_path / "child.py"  # what a library with instructions that this processor lacks does
     child.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
     monkeypatch.setattr(trial, "CHILD", child)
-    with pytest.raises(WeightsError, match="SIGILL.*another processor.*install it again"):
+    with pytest.raises(WeightsError, match=r"SIGILL.*another processor.*install it again"):
         trial.ensure(check(SMOKE), 512, 0, tmp_path)
 
 

@@ -100,6 +100,21 @@ def test_a_link_put_in_after_the_check_is_not_followed(stage: Stage) -> None:
         files._content(folder, "회의록.txt", "old/회의록.txt")
 
 
+def test_a_link_put_in_between_the_last_look_and_the_opening_is_not_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = os.open
+
+    def swap_then_open(path: str, flags: int, *more: int, **options: int) -> int:
+        if path == "README.md":
+            (stage.workspace / "README.md").unlink()
+            (stage.workspace / "README.md").symlink_to(stage.root / "outside.txt")
+        return opening(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", swap_then_open)
+    with pytest.raises(Denied, match="link"):
+        files.read_file("README.md", files.Place(stage.workspace, stage.workspace))
+    assert (stage.workspace / "README.md").is_symlink()
+
+
 def test_links_in_a_circle_are_one_sentence(stage: Stage) -> None:
     (stage.workspace / "a").symlink_to("b")
     (stage.workspace / "b").symlink_to("a")

@@ -31,32 +31,32 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("where", FILTERS, ids=str)
-def test_the_nearest_vectors_are_the_same(pair, where):
+def test_the_nearest_vectors_are_the_same(shared_pair, where):
     for query in clustered(4, seed=11):
-        found, expected = (each.query("c", vector=query.vector, limit=7, where=where) for each in pair)
+        found, expected = (each.query("c", vector=query.vector, limit=7, where=where) for each in shared_pair)
         same(found, expected)
 
 
 @pytest.mark.parametrize("where", FILTERS, ids=str)
-def test_the_best_words_are_the_same(pair, where):
+def test_the_best_words_are_the_same(shared_pair, where):
     for query in clustered(4, seed=12):
-        found, expected = (each.query("c", sparse=query.sparse, limit=7, where=where) for each in pair)
+        found, expected = (each.query("c", sparse=query.sparse, limit=7, where=where) for each in shared_pair)
         same(found, expected)
 
 
 @pytest.mark.parametrize("k", [2, 60])
 @pytest.mark.parametrize("where", [None, {"even": True}, {"document": "doc-1.md"}], ids=str)
-def test_fused_rankings_are_the_same(pair, where, k):
+def test_fused_rankings_are_the_same(shared_pair, where, k):
     for query in clustered(4, seed=13):
-        found, expected = (each.query("c", vector=query.vector, sparse=query.sparse, limit=5, where=where, fusion_k=k) for each in pair)
+        found, expected = (each.query("c", vector=query.vector, sparse=query.sparse, limit=5, where=where, fusion_k=k) for each in shared_pair)
         assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-6)
         least = expected[-1].score  # the places of equal scores are anybody's, the last may be cut off in two ways; edge counts in 32 bits
         assert {hit.id for hit in found if hit.score > least + 1e-6} == {hit.id for hit in expected if hit.score > least + 1e-6}
 
 
 @pytest.mark.parametrize("where", FILTERS, ids=str)
-def test_counts_are_the_same(pair, where):
-    store, oracle = pair
+def test_counts_are_the_same(shared_pair, where):
+    store, oracle = shared_pair
     assert store.count("c", where) == oracle.count("c", where)
 
 
@@ -74,8 +74,8 @@ def test_deleting_by_id_counts_those_that_were_there(pair):
         assert each.count("c") == len(POINTS) - 2
 
 
-def test_points_come_back_as_they_were_in_the_order_asked_for(pair):
-    for each in pair:
+def test_points_come_back_as_they_were_in_the_order_asked_for(shared_pair):
+    for each in shared_pair:
         found = each.get("c", [POINTS[5].id, "unknown", POINTS[2].id])
         assert [point.id for point in found] == [POINTS[5].id, POINTS[2].id]
         for point, given in zip(found, (POINTS[5], POINTS[2]), strict=True):
@@ -86,8 +86,8 @@ def test_points_come_back_as_they_were_in_the_order_asked_for(pair):
 
 
 @pytest.mark.parametrize("where", [None, {"cluster": 3}], ids=str)
-def test_pages_hold_every_point_once(pair, where):
-    for each in pair:
+def test_pages_hold_every_point_once(shared_pair, where):
+    for each in shared_pair:
         pages, last = [], None
         while page := each.scroll("c", where, limit=7, offset=last):
             pages.append([point.id for point in page])
@@ -127,13 +127,13 @@ def test_ids_of_any_kind_are_kept(pair):
         assert {point.id for point in each.scroll("c", {"mine": "yes"})} == set(ids)
 
 
-def test_words_that_no_point_has_find_nothing(pair):
-    for each in pair:
+def test_words_that_no_point_has_find_nothing(shared_pair):
+    for each in shared_pair:
         assert each.query("c", sparse={4_000_000_000: 1.0}) == [] and each.query("c", sparse={}) == []
 
 
-def test_a_question_without_words_is_answered_by_its_vector(pair):
-    found, expected = (each.query("c", vector=POINTS[0].vector, sparse={}, limit=3) for each in pair)
+def test_a_question_without_words_is_answered_by_its_vector(shared_pair):
+    found, expected = (each.query("c", vector=POINTS[0].vector, sparse={}, limit=3) for each in shared_pair)
     same(found, expected)
 
 

@@ -1,0 +1,50 @@
+"""`suite check` and `suite drill`: exit codes, the one JSON object, and nine of nine proven red on real stacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_stack import TOKEN, FakeStack, change
+
+from suite.checks.drill import proven
+from suite.cli.main import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning:jupyter_client",
+                                        "ignore::ResourceWarning")  # of papermill's own kernel channels, not of the code under test
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"DATA_DIR": tmp_path / "data", "MODELS_DIR": models_dir, "SUITE_PORT_BASE": "auto", "THE_TOKEN": TOKEN}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(("route", "status", "verdict"), [("nothing", 0, "pass"), ("embedding POST /embed", 1, "fail")])
+def test_check_exits_by_the_verdict_and_prints_one_object(route: str, status: int, verdict: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeStack().bend(route, change(dim=1)).served() as urls:
+        assert main(["check", "phase2", "--json", "-p", f"base_urls={json.dumps(urls)}", "-p", "token_env=THE_TOKEN"]) == status
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in printed["rows"]] == [f"P2.{number}" for number in range(1, 10)]
+    assert [report["verdict"] for report in printed["reports"]] == [verdict]
+
+
+@pytest.mark.parametrize("arguments", [["phase9"], ["phase2", "-p", "nonsense=1"], ["phase2", "-p", "budget_s"], ["phase2", "-p", "profile=gpu-9000"]])
+def test_check_exits_2_when_it_could_not_run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *arguments, "--json"]) == 2
+    assert "rows" in json.loads(capsys.readouterr().out)
+
+
+def test_drill_proves_all_nine_red_each_on_a_stack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["drill", "P2", "--json"])
+    printed = capsys.readouterr()
+    rows = json.loads(printed.out)["rows"]
+    assert [row["id"] for row in rows if not row["red"]] == [], printed.err
+    assert status == 0 and len(rows) == 9 and all(set(row) == {"id", "fault", "red", "at"} for row in rows)
+    assert set(proven(tmp_path / "data" / "reports")) == {row["id"] for row in rows}
+
+
+def test_drill_refuses_a_check_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "P7"]) == 2
+    assert "P7" in capsys.readouterr().err

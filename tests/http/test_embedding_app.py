@@ -1,0 +1,118 @@
+"""Port 8003, and the same embedder as a guest sees it."""
+
+import httpx
+import numpy as np
+import pytest
+
+from suite.embedding.embed import Embedder
+from suite.errors import BadRequest, NotReady, from_dict
+from suite.http import serve
+from suite.http.embedding import app
+from suite.http.problem import add_problems
+from suite.http.remote_embedding import RemoteEmbedder
+from suite.settings import load
+
+TEXTS = ["The backup runs at three.", "백업은 세 시에 돕니다.", ""]
+
+
+def raise_ours(response: httpx.Response) -> None:
+    """What a guest's client does: an error of the host is raised as what it was."""
+    if response.is_error:
+        response.read()
+        raise from_dict(response.json(), response.status_code)
+
+
+def serving(part):
+    api = app(part)
+    add_problems(api)
+    sock, servers = serve.bind("127.0.0.1", 0, "embedding"), serve.HttpServers()
+    servers.start({"embedding": (sock, api)})
+    return servers, f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def embedder(models_dir, tmp_path_factory):
+    place = tmp_path_factory.mktemp("embedding-app")
+    settings = load({"data_dir": place, "embedding_max_texts": 8, "embedding_max_chars": 100}, environ={}, cwd=place)
+    part = Embedder(settings, models_dir, place / "cache")
+    part.start()
+    yield part
+    part.close()
+
+
+@pytest.fixture(scope="module")
+def url(embedder):
+    servers, url = serving(embedder)
+    yield url
+    servers.stop()
+
+
+@pytest.fixture
+def plain(url):
+    with httpx.Client(base_url=url) as client:
+        yield client
+
+
+@pytest.fixture
+def remote(url):
+    with httpx.Client(base_url=url, event_hooks={"response": [raise_ours]}) as client:
+        yield RemoteEmbedder(client)
+
+
+def test_texts_are_answered_with_their_vectors_model_and_dimension(plain):
+    answer = plain.post("/embed", json={"texts": TEXTS}).json()
+    assert (answer["model"], answer["dim"], answer["normalize"]) == ("minilm", 384, True)
+    assert np.allclose(np.linalg.norm(answer["embeddings"], axis=1), 1, atol=1e-5) and len(answer["embeddings"]) == 3
+
+
+def test_no_texts_are_answered_with_no_vectors(plain):
+    assert plain.post("/embed", json={"texts": []}).json() == {"embeddings": [], "model": "minilm", "dim": 384, "normalize": True}
+
+
+@pytest.mark.parametrize("body", [{}, {"texts": "a"}, {"texts": [1]}, {"texts": [None]}, {"texts": ["a"], "model": "other"}])
+def test_a_body_of_another_shape_is_a_422(plain, body):
+    answer = plain.post("/embed", json=body)
+    assert answer.status_code == 422 and answer.json()["error"]["type"] == "BadRequest"
+
+
+@pytest.mark.parametrize(("texts", "limit"), [(["a"] * 9, "EMBEDDING_MAX_TEXTS is 8"), (["a" * 101], "EMBEDDING_MAX_CHARS is 100")])
+def test_more_than_the_limit_is_a_400_that_names_it(plain, texts, limit):
+    answer = plain.post("/embed", json={"texts": texts})
+    assert answer.status_code == 400 and limit in answer.json()["error"]["message"]
+
+
+def test_prewarming_embeds_a_text(plain):
+    assert plain.post("/prewarm").json() == {"ok": True, "model": "minilm", "dim": 384}
+
+
+def test_a_guest_gets_exactly_the_vectors_of_the_host(remote, embedder):
+    for texts in (TEXTS, []):
+        found = remote.embed(texts)
+        assert found.dtype == np.float32 and found.shape == (len(texts), 384) and np.array_equal(found, embedder.embed(texts))
+
+
+def test_a_guest_knows_the_model_and_its_languages(remote, embedder):
+    assert remote.model == embedder.model
+    for text in ("When does the backup run?", "백업은 몇 시에 도나요?", "12"):
+        assert remote.reads(text) == embedder.reads(text)
+
+
+@pytest.mark.parametrize("texts", ["text", [1], ["a"] * 9, ["a" * 101], ["\ud800"]])
+def test_a_guest_gets_the_refusals_of_the_host(remote, embedder, texts):
+    for part in (remote, embedder):
+        with pytest.raises(BadRequest):
+            part.embed(texts)
+
+
+def test_a_part_without_weights_is_a_503_with_the_time_to_wait(tmp_path):
+    part = Embedder(load({"data_dir": tmp_path}, environ={}, cwd=tmp_path), tmp_path / "models", tmp_path / "cache", pip_options=("--no-index",))
+    part.start()
+    servers, url = serving(part)
+    try:
+        with httpx.Client(base_url=url) as client:
+            answer = client.post("/embed", json={"texts": ["a"]})
+        assert answer.status_code == 503 and answer.headers["Retry-After"] == "10" and "suite models pull minilm" in answer.text
+        with httpx.Client(base_url=url, event_hooks={"response": [raise_ours]}) as client, pytest.raises(NotReady, match="suite models pull"):
+            RemoteEmbedder(client).embed(["a"])
+    finally:
+        servers.stop()
