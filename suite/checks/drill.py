@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Drill:
 def drill(check: Check, throwaway: Throwaway, criteria: Criteria) -> Drill:
     """Start a stack, demand a pass, inject the check's fault, demand a fail."""
     try:
-        with throwaway() as (stack, target):
+        with throwaway() as (stack, target), closing(target):
             healthy = perform(check, target, criteria[check.id])
             if healthy.state != "pass":
                 return _drill(check, False, f"it did not pass on a healthy stack: {healthy.why}")

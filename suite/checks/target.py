@@ -123,6 +123,8 @@ def read_urls(value: Any) -> dict[str, str]:
 
     Raises BadRequest for an unknown part or a value that is no URL.
     """
+    if "@" in str(value):  # URLs are kept in the report
+        raise BadRequest("base_urls holds a user name or password; put the access token in an environment variable and name it in token_env.")
     if isinstance(value, str) and value.strip().startswith(("http://", "https://")):
         address = value.strip().rstrip("/")
         return {part: f"{address}:{port}" for part, port in PORTS.items()}

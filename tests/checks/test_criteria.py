@@ -77,7 +77,8 @@ def test_any_other_state_than_the_evidence_gives_is_detected(rows: tuple[Conditi
     lambda r: r["evidence"][0].update(limit=99), lambda r: r["evidence"][0].update(op=">="),
     lambda r: r["evidence"].pop(0),
     lambda r: r["evidence"][0].update(met=True), lambda r: r["observed"].update(value=0), lambda r: r["observed"].update(n=7),
-    lambda r: r["criterion"].update(limit=5), lambda r: r["evidence"][0].update(observed=1), lambda r: r["evidence"].insert(0, dict(r["evidence"][0])),
+    lambda r: r["criterion"].update(limit=5), lambda r: r["evidence"][0].update(observed=1),
+    lambda r: r["evidence"].insert(0, dict(r["evidence"][0])),
     lambda r: r.update(id="P1.1"),
 ])
 def test_a_record_that_was_changed_in_one_place_is_a_fail_with_a_reason(tamper: Any) -> None:

@@ -164,7 +164,7 @@ def test_the_bundle_for_a_cell_has_the_record_beside_html_and_text() -> None:
     assert list(bundle) == ["application/vnd.suite.check+json", "text/html", "text/plain"]
 
 
-@pytest.mark.parametrize("value", ["{", "[1]", {"api-gateway": "ftp://x"}, {"gateway": "http://x"}, 7])
+@pytest.mark.parametrize("value", ["{", "[1]", {"api-gateway": "ftp://x"}, {"rag": "http://kim:x@y"}, "http://kim:x@y", {"gateway": "http://x"}, 7])
 def test_base_urls_that_cannot_be_used_are_refused(value: Any) -> None:
     with pytest.raises(BadRequest, match="base_urls"):
         read_urls(value)

@@ -11,9 +11,6 @@ from fake_stack import TOKEN, FakeStack, change
 from suite.checks.drill import proven
 from suite.cli.main import main
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning:jupyter_client",
-                                        "ignore::ResourceWarning")  # of papermill's own kernel channels, not of the code under test
-
 
 @pytest.fixture(autouse=True)
 def own_data(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +27,8 @@ def test_check_exits_by_the_verdict_and_prints_one_object(route: str, status: in
     assert [report["verdict"] for report in printed["reports"]] == [verdict]
 
 
-@pytest.mark.parametrize("arguments", [["phase9"], ["phase2", "-p", "nonsense=1"], ["phase2", "-p", "budget_s"], ["phase2", "-p", "profile=gpu-9000"]])
+@pytest.mark.parametrize("arguments", [["phase9"], ["phase2", "-p", "nonsense=1"], ["phase2", "-p", "budget_s"],
+                                       ["phase2", "-p", "profile=gpu-9000"]])
 def test_check_exits_2_when_it_could_not_run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *arguments, "--json"]) == 2
     assert "rows" in json.loads(capsys.readouterr().out)
@@ -48,3 +46,10 @@ def test_drill_proves_all_nine_red_each_on_a_stack_of_its_own(tmp_path: Path, ca
 def test_drill_refuses_a_check_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drill", "P7"]) == 2
     assert "P7" in capsys.readouterr().err
+
+
+def test_bench_measures_a_cold_run_and_prints_it_beside_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["bench", "phase2", "--rounds", "1", "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [list(row) for row in rows] == [["name", "value", "unit", "op", "limit", "met", "peer", "ratio"]] * 2
+    assert (rows[0]["limit"], rows[0]["met"], status) in ((15.0, True, 0), (15.0, False, 1))  # a test asserts no time

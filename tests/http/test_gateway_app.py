@@ -15,6 +15,7 @@ from suite.http.apps import _add_questions
 from suite.http.client import Client
 from suite.http.problem import add_problems
 from suite.http.remote_gateway import RemoteGateway
+from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import good
 from suite.serving.reply import Reply, ReplyStream
 
@@ -41,7 +42,7 @@ def gateway(servers):
 
 def _app(part):
     app = gateway_app.app(part)
-    _add_questions(app, part, bytes)
+    _add_questions(app, part, Metrics())
     add_problems(app)
     return app
 

@@ -88,7 +88,7 @@ def test_two_prefetches_are_fused_by_rank(filled):
                 models.Prefetch(query=models.SparseVector(indices=[2, 3], values=[1.0, 1.0]), using="words", limit=3)]
     for query, k in ((models.FusionQuery(fusion=models.Fusion.RRF), 2), (models.RrfQuery(rrf=models.Rrf(k=60)), 60)):
         hits = filled.query_points("c", query=query, prefetch=prefetch, limit=3).points
-        assert [hit.id for hit in hits][0] in (1, 2) and hits[0].score == pytest.approx(1 / k + 1 / (k + 1), abs=1e-4)
+        assert hits[0].id in (1, 2) and hits[0].score == pytest.approx(1 / k + 1 / (k + 1), abs=1e-4)
 
 
 def test_a_filter_limits_search_count_scroll_and_deletion(filled):

@@ -20,8 +20,6 @@ from suite.runbooks.report import COLUMNS, read_report
 from suite.settings import load, package_file
 
 NINE = [f"P2.{number}" for number in range(1, 10)]
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning:jupyter_client",
-                                        "ignore::ResourceWarning")  # of papermill's own kernel channels, not of the code under test
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from suite.vectors.remote import RemoteStore, connect
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from clusters import SIZE, clustered  # noqa: E402  (beside this file)
+from clusters import SIZE, clustered
 
 
 @contextmanager

@@ -166,8 +166,9 @@ def test_other_distances_rank_the_same(store, oracle, distance):
     assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], rel=1e-3, abs=1e-2)
 
 
-@pytest.mark.parametrize("use", [lambda s: s.count("none"), lambda s: s.info("none"), lambda s: s.query("none", sparse={1: 1.0}), lambda s: s.scroll("none"),
-                                 lambda s: s.upsert("none", [Point("a", [1.0])]), lambda s: s.delete("none", ["a"]), lambda s: s.get("none", ["a"])])
+@pytest.mark.parametrize("use", [
+    lambda s: s.count("none"), lambda s: s.info("none"), lambda s: s.query("none", sparse={1: 1.0}), lambda s: s.scroll("none"),
+    lambda s: s.upsert("none", [Point("a", [1.0])]), lambda s: s.delete("none", ["a"]), lambda s: s.get("none", ["a"])])
 def test_an_unknown_collection_is_not_found(store, use):
     with pytest.raises(NotFound, match="There is no collection none"):
         use(store)

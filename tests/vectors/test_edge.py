@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from clusters import SIZE, clustered
 
-from suite.errors import BadRequest, NotFound, NotReady, StorageError
+from suite.errors import BadRequest, NotFound, NotReady, StorageError, SuiteError
 from suite.settings import load
 from suite.vectors.edge import EdgeStore
 from suite.vectors.part import open_store
@@ -237,7 +237,7 @@ def test_many_threads_write_read_and_delete_without_losing_a_point(tmp_path):
                 if index % 10 == 9:
                     assert store.query("c", vector=point.vector, where={"cluster": point.payload["cluster"]}, limit=3)
                     assert store.delete("c", [point.id]) == 1
-        except Exception as error:
+        except (AssertionError, SuiteError) as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(part,)) for part in range(4)]

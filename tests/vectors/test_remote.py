@@ -35,7 +35,8 @@ def test_a_server_that_is_not_there_makes_the_part_not_ready():
     store.close()
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, Denied), (403, Denied), (503, NotReady), (429, NotReady), (400, BadRequest), (500, StorageError)])
+@pytest.mark.parametrize(("status", "error"), [(401, Denied), (403, Denied), (503, NotReady), (429, NotReady), (400, BadRequest),
+                                               (500, StorageError)])
 def test_each_refusal_of_a_server_becomes_the_error_that_fits(status, error):
     api = FastAPI()
 

@@ -1,0 +1,250 @@
+"""Every setting is really read: each is given another value, and something that a user can see is different."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite import bench as benches
+from suite.embedding.embed import Embedder
+from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, UpstreamError
+from suite.serving.catalog import profile
+from suite.serving.server import ModelServer
+from suite.settings import TABLE, load, package_file
+from suite.vectors.part import open_store
+
+TEXT = "The pelican sits on the pier. " * 12  # several chunks of 64 characters
+
+
+@pytest.fixture(scope="module")
+def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A stack with every cheap setting at a value that is not its default."""
+    folder = tmp_path_factory.mktemp("odd")
+    models, work = folder / "models", folder / "work"
+    models.mkdir()
+    work.mkdir()
+    (models / "minilm").symlink_to(models_dir / "minilm")
+    shutil.copyfile(package_file("models/smoke.gguf"), models / "mine.gguf")
+    shutil.copyfile(package_file("models/smoke.gguf"), models / "other.gguf")
+    (work / "note.md").write_text(TEXT, encoding="utf-8")
+    values = {
+        "models_dir": str(models), "workspace_dir": str(work), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
+        "log_level": "DEBUG", "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
+        "llama_threads": 1, "llama_ctx": 512, "llama_batch": 64, "api_gateway_chat_model": "talk", "api_gateway_code_model": "program",
+        "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 64, "rag_chunk_overlap": 0,
+        "rag_llm_max_tokens": 3, "rag_default_collection": "other-default", "default_project_id": "other-project", "memory_sync_interval": 0.1,
+        "ttl_check_interval": 0.1, "memory_backup_cron": "11:11", "security_mode": "strict", "mcp_user_id": "dev_user",
+    }
+    with benches.throwaway(**values) as (stack, target):
+        stack.bench, stack.target, stack.folder = benches.Bench(stack.settings, stack), target, folder
+        stack.bench.collection().add(str(work / "note.md"))
+        yield stack
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def texts(folder: Path, **settings: Any) -> str:
+    """What a chat server says with one seed under these settings."""
+    ours = load({"data_dir": str(folder), **settings}, {})
+    server = ModelServer("inference-chat", "chat", ours, ours.models_dir, folder, profile("smoke").chat)
+    server.load()
+    try:
+        from suite.serving.reply import Request
+
+        return server.complete(Request.of("Tell me about the archive.", max_tokens=40, seed=7)).text
+    finally:
+        server.close()
+
+
+def effect_of_temp(odd: Any, tmp_path: Path) -> bool:
+    return texts(tmp_path, llama_temp=0.0) != texts(tmp_path, llama_temp=2.0)
+
+
+def effect_of_top_p(odd: Any, tmp_path: Path) -> bool:
+    return texts(tmp_path, llama_temp=2.0, llama_top_p=0.01) != texts(tmp_path, llama_temp=2.0, llama_top_p=1.0)
+
+
+def effect_of_repeat_penalty(odd: Any, tmp_path: Path) -> bool:
+    return texts(tmp_path, llama_temp=0.0, llama_repeat_penalty=1.0) != texts(tmp_path, llama_temp=0.0, llama_repeat_penalty=2.0)
+
+
+def effect_of_request_timeout(odd: Any, tmp_path: Path) -> bool:
+    with pytest.raises(UpstreamError, match=r"\b1(\.0)? s"):
+        with benches.throwaway(models_dir=str(odd.settings.models_dir), llm_request_timeout=1.0) as (stack, _):
+            # a server that is busy with a long reply keeps the next one waiting for more than its second
+            stack.gateway.chat("Go on and on.", max_tokens=4000, seed=1)
+    return True
+
+
+def effect_of_rag_temperature(odd: Any, tmp_path: Path) -> bool:
+    asked: list[dict[str, Any]] = []
+    knowledge = odd.knowledge
+    chat, settings = knowledge._chat, knowledge._settings
+    knowledge._chat = lambda messages, options: asked.append(options) or chat(messages, options)
+    knowledge._settings = load({**settings.values(), "database_url": "", "rag_llm_temperature": 1.25}, {})
+    odd.bench.collection().ask("Where is the pelican?")
+    knowledge._chat, knowledge._settings = chat, settings
+    return asked[0]["temperature"] == 1.25
+
+
+def effect_of_batch_size(odd: Any, tmp_path: Path) -> bool:
+    sizes: list[int] = []
+    embedder = Embedder(load({"models_dir": str(odd.settings.models_dir), "embedding_batch_size": 3}, {}), odd.settings.models_dir, tmp_path)
+    embedder.start()
+    model = embedder._loaded
+    embed_batch = model.model.onnx_embed
+    model.model.onnx_embed = lambda batch, **more: sizes.append(len(batch)) or embed_batch(batch, **more)
+    embedder.embed(["a", "b", "c", "d"])
+    return sizes == [3, 1]
+
+
+def effect_of_embedding_model(odd: Any, tmp_path: Path) -> bool:
+    with pytest.raises(SettingsError, match="'no-such-embedder'"):
+        Embedder(load({"embedding_model": "no-such-embedder"}, {}), tmp_path, tmp_path)
+    return True
+
+
+def effect_of_qdrant_url(odd: Any, tmp_path: Path) -> bool:
+    store = open_store(load({"qdrant_url": "http://127.0.0.1:9"}, {}), tmp_path / "vectors")
+    return not store.ready().ok and "127.0.0.1:9" in str(store.ready().reasons) and not (tmp_path / "vectors").exists()
+
+
+def effect_of_qdrant_timeout(odd: Any, tmp_path: Path) -> bool:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = open_store(load({"qdrant_url": f"http://127.0.0.1:{silent.getsockname()[1]}", "qdrant_timeout": 1}, {}), tmp_path / "vectors")
+        with pytest.raises(NotReady, match="timed out"):  # with the default it would hang for 30 s, beyond this test's patience
+            store.collections()
+    return True
+
+
+def effect_of_rbac(odd: Any, tmp_path: Path) -> bool:
+    def may(enabled: bool) -> bool:
+        with benches.throwaway(models_dir=str(odd.settings.models_dir), rbac_enabled=enabled) as (stack, _):
+            reason = stack.tools.call("list_files", {"path": "."}, actor="guest_user").decision.reason
+            return "RBAC" in reason or "off" in reason
+    return may(False) and not may(True)
+
+
+def effect_of_port_base(odd: Any, tmp_path: Path) -> bool:
+    from suite.host import PORTS, choose_ports
+
+    return choose_ports("300") == {part: port + 300 for part, port in PORTS.items()} and choose_ports("0") == PORTS
+
+
+def effect_of_profile(odd: Any, tmp_path: Path) -> bool:
+    with benches.throwaway(profile="cpu", models_dir=str(odd.settings.models_dir)) as (stack, _):
+        return "qwen2.5-3b" in stack.parts["inference-chat"].ready().reasons[0].lower()
+
+
+def effect_of_max_texts(odd: Any, tmp_path: Path) -> bool:
+    with pytest.raises(BadRequest, match="EMBEDDING_MAX_TEXTS is 20"):
+        odd.embedder.embed(["x"] * 21)
+    return True
+
+
+def effect_of_max_chars(odd: Any, tmp_path: Path) -> bool:
+    with pytest.raises(BadRequest, match="EMBEDDING_MAX_CHARS is 200"):
+        odd.embedder.embed(["x" * 201])
+    return True
+
+
+def effect_of_security_mode(odd: Any, tmp_path: Path) -> bool:
+    with pytest.raises(ApprovalNeeded):
+        odd.bench.tools.call("read_file", path=str(odd.settings.workspace_dir / "note.md"))
+    return True
+
+
+def effect_of_log_level(odd: Any, tmp_path: Path) -> bool:
+    logging.getLogger("suite.probe").debug("a line for debugging only")
+    return "a line for debugging only" in odd.log.file.read_text(encoding="utf-8")
+
+
+def effect_of_database_url(odd: Any, tmp_path: Path) -> bool:
+    with benches.throwaway(models_dir=str(odd.settings.models_dir), database_url=f"sqlite:///{tmp_path / 'mine.db'}") as (stack, _):
+        return stack.storage.file == tmp_path / "mine.db" and not (stack.data / "sqlite" / "suite.db").exists()
+
+
+def effect_of_overlap(odd: Any, tmp_path: Path) -> bool:
+    spans = sorted((hit.start, hit.end) for hit in odd.bench.collection().search("pelican", 50))
+    return len(spans) > 3 and all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+
+
+def heartbeat(odd: Any) -> dict[str, Any]:
+    return odd.parts["memory-maintainer"].heartbeat["jobs"]
+
+
+EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
+    "data_dir": lambda odd, _: (odd.settings.data_dir / "run" / "host.json").exists(),
+    "models_dir": lambda odd, _: odd.parts["inference-chat"].info()["path"] == str(odd.folder / "models" / "mine.gguf"),
+    "reports_dir": lambda odd, _: odd.bench.run("phase2_health", settings={"reports_dir": str(odd.folder / "reports")}).path.parent == odd.folder / "reports",
+    "workspace_dir": lambda odd, _: "note.md" in str(odd.bench.tools.call("list_files", path=".").value),
+    "profile": effect_of_profile,
+    "stage": lambda odd, _: odd.bench.status()["host"]["stage"] == "staging" and "stage staging" in repr(odd.bench),
+    "bind": lambda odd, _: odd.target.urls["rag"].startswith("http://127.0.0.2:") and odd.target.ready("rag")[0],
+    "port_base": effect_of_port_base,
+    "database_url": effect_of_database_url,
+    "log_level": effect_of_log_level,
+    "chat_model": lambda odd, _: odd.parts["inference-chat"].info()["file"] == "mine.gguf",
+    "code_model": lambda odd, _: odd.parts["inference-code"].info()["file"] == "other.gguf",
+    "chat_n_gpu_layers": lambda odd, _: odd.parts["inference-chat"].info()["n_gpu_layers"] == 1,
+    "code_n_gpu_layers": lambda odd, _: odd.parts["inference-code"].info()["n_gpu_layers"] == 2,
+    "llama_threads": lambda odd, _: odd.parts["inference-chat"]._decoder._llama.n_threads == 1,
+    "llama_ctx": lambda odd, _: odd.parts["inference-chat"]._decoder._llama.n_ctx() == 512,
+    "llama_batch": lambda odd, _: odd.parts["inference-chat"]._decoder._llama.n_batch == 64,
+    "llama_temp": effect_of_temp,
+    "llama_top_p": effect_of_top_p,
+    "llama_repeat_penalty": effect_of_repeat_penalty,
+    "api_gateway_chat_model": lambda odd, _: odd.bench.chat("hello", model="talk", max_tokens=1).alias == "talk",
+    "api_gateway_code_model": lambda odd, _: odd.bench.chat("write a Python function", max_tokens=1).alias == "program",
+    "llm_request_timeout": effect_of_request_timeout,
+    "embedding_model": effect_of_embedding_model,
+    "embedding_batch_size": effect_of_batch_size,
+    "embedding_threads": lambda odd, _: odd.embedder._loaded.model.model.get_session_options().intra_op_num_threads == 1,
+    "embedding_max_texts": effect_of_max_texts,
+    "embedding_max_chars": effect_of_max_chars,
+    "qdrant_url": effect_of_qdrant_url,
+    "qdrant_timeout": effect_of_qdrant_timeout,
+    "rag_topk": lambda odd, _: len(odd.bench.collection().search("pelican")) == 2,
+    "rag_chunk_size": lambda odd, _: max(len(hit.text) for hit in odd.bench.collection().search("pelican", 50)) <= 64,
+    "rag_chunk_overlap": effect_of_overlap,
+    "rag_llm_max_tokens": lambda odd, _: odd.bench.collection().ask("Where is the pelican?").reply.tokens <= 3,
+    "rag_llm_temperature": effect_of_rag_temperature,
+    "rag_default_collection": lambda odd, _: odd.bench.collection().name == "other-default",
+    "default_project_id": lambda odd, _: odd.bench.memory.remember("q", "a").project == "other-project",
+    "memory_sync_interval": lambda odd, _: soon(lambda: heartbeat(odd)["sync"]["runs"] >= 2),
+    "ttl_check_interval": lambda odd, _: soon(lambda: heartbeat(odd)["expiry"]["runs"] >= 2),
+    "memory_backup_cron": lambda odd, _: datetime.fromtimestamp(heartbeat(odd)["backup"]["due"]).strftime("%H:%M") == "11:11",
+    "rbac_enabled": effect_of_rbac,
+    "security_mode": effect_of_security_mode,
+    "mcp_user_id": lambda odd, _: odd.bench.tools.call("list_files", path=".").actor == "dev_user",
+}
+
+
+def test_every_setting_is_shown_to_have_an_effect() -> None:
+    assert set(EFFECTS) == {row.name for row in TABLE}
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_the_setting_has_an_effect(name: str, odd: Any, tmp_path: Path) -> None:
+    assert EFFECTS[name](odd, tmp_path)
+
+
+def test_the_odd_values_are_not_the_defaults(odd: Any) -> None:
+    defaults = load({}, {}).values()
+    same = [name for name, source in odd.settings.source.items() if source == "argument" and odd.settings.values()[name] == defaults[name]]
+    assert same == []
