@@ -70,8 +70,9 @@ class Bench:
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""
         self._live(None)
-        asked = {name: str(getattr(self.settings, name)) for name, source in self.settings.source.items() if source == "argument"}
-        parameters["settings"] = {**asked, "data_dir": str(self.settings.data_dir), **parameters.get("settings", {})}
+        # only what the other kernel needs to find this stack and its archive: a report shows its parameters, and must hold no secret
+        here = {name: str(getattr(self.settings, name)) for name in ("data_dir", "reports_dir")}
+        parameters["settings"] = {**here, **parameters.get("settings", {})}
         return runbooks.execute(runbook, parameters, self.settings)
 
     def status(self) -> dict[str, Any]:
@@ -138,7 +139,8 @@ def start(profile: str | None = None, *, attach: bool = False, **settings: Any) 
     if present is not None and _still_there(present):
         different = [] if attach else guest.differences(present._behind.record, wanted, __version__)
         if different:
-            raise HostMismatch(f"This process already has a bench that differs: {'; '.join(different)}. Call its stop() first, or start(attach=True).")
+            raise HostMismatch(f"This process already has a bench that differs: {'; '.join(different)}. Call its stop() first, "
+                               "or suite.start(attach=True).")
         return present
     data = open_data_dir(wanted.data_dir)
     found = host.claim(data / "run")
@@ -181,10 +183,11 @@ def throwaway(**settings: Any) -> Iterator[tuple[Stack, Target]]:
         claim = host.claim(data / "run")
         assert isinstance(claim, host.Claim)
         stack = _stack(ours, data, claim)
-        bench = Bench(ours, stack)
+        target = Bench(ours, stack).target()
         try:
-            yield stack, bench.target()
+            yield stack, target
         finally:
+            target.close()
             stack.stop()
 
 

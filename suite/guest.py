@@ -65,12 +65,14 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     slow = settings.llm_request_timeout * 2
     clients = [Client(record.url("api-gateway"), token, slow), Client(record.url("rag"), token, slow),
                Client(record.url("memory-api"), token, ANSWER_SECONDS), Client(record.url("mcp-server"), token, ANSWER_SECONDS)]
-    guest = Guest(record, RemoteGateway(clients[0]), RemoteKnowledge(clients[1]), RemoteMemory(clients[2]), RemoteTools(clients[3]), clients)
+    gateway = RemoteGateway(clients[0])
+    guest = Guest(record, gateway, RemoteKnowledge(clients[1]), RemoteMemory(clients[2]), RemoteTools(clients[3]), clients)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:
             raise HostGone(f"The host (pid {record.pid}) is still loading after {START_SECONDS} s; look at its log, or end it.")
         time.sleep(0.1)
+    gateway.timeout = guest.status()["host"]["llm_request_timeout"]  # the host's own patience, not ours
     return guest
 
 

@@ -21,9 +21,11 @@ def badge(text: str) -> str:
 def card(title: str, rows: Sequence[tuple[str, Any]], note: str = "", badge_text: str = "") -> str:
     """A titled box of name and value rows, with an optional state badge and a closing note."""
     head = f"<strong>{escape(title)}</strong>" + (f" {badge(badge_text)}" if badge_text else "")
-    lines = "".join(f'<tr><td style="{_CELL};opacity:.7">{escape(str(name))}</td><td style="{_CELL}">{_cell(value)}</td></tr>' for name, value in rows)
+    lines = "".join(f'<tr><td style="{_CELL};opacity:.7">{escape(str(name))}</td><td style="{_CELL}">{_cell(value)}</td></tr>'
+                    for name, value in rows)
     foot = f'<div style="opacity:.75;margin-top:4px">{escape(note)}</div>' if note else ""
-    return f'<div style="{_FONT};border:1px solid #8884;border-radius:6px;padding:8px 12px;display:inline-block">{head}<table>{lines}</table>{foot}</div>'
+    frame = f"{_FONT};border:1px solid #8884;border-radius:6px;padding:8px 12px;display:inline-block"
+    return f'<div style="{frame}">{head}<table>{lines}</table>{foot}</div>'
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", note: str = "") -> str:

@@ -68,7 +68,8 @@ TABLE: tuple[Setting, ...] = (
     _s("embedding_max_texts", int, 1024, "Texts in one request; more is refused.", low=1, high=100_000),
     _s("embedding_max_chars", int, 8000, "Characters in one text; more is refused.", low=16, high=1_000_000),
     _s("qdrant_url", str, "", "A Qdrant server or cluster; the embedded store when empty.", identity=True),
-    _s("qdrant_timeout", float, 30.0, "Seconds a Qdrant server may take to answer.", low=0.1, high=600),
+    _s("qdrant_api_key", str, "", "The key that a protected Qdrant server demands; it is never shown."),
+    _s("qdrant_timeout", float, 30.0, "Seconds a Qdrant server may take to answer.", low=1, high=600),
     _s("rag_topk", int, 4, "Chunks that an answer is written from.", low=1, high=50),
     _s("rag_chunk_size", int, 512, "Characters per chunk, at most.", low=64, high=8000),
     _s("rag_chunk_overlap", int, 100, "Characters that neighbouring chunks share, at most.", low=0, high=4000),
@@ -201,7 +202,8 @@ def _expected(row: Setting) -> str:
 
 
 def _plain(row: Setting, value: Any) -> Any:
-    if row.name == "database_url" and "@" in str(value):  # a URL may hold a password: only its digest leaves this file
+    # a key, or a URL with a password in it: only a digest leaves this file
+    if value and (row.name == "qdrant_api_key" or (row.name.endswith("_url") and "@" in str(value))):
         return "sha256:" + hashlib.sha256(str(value).encode()).hexdigest()[:16]
     return str(value) if isinstance(value, Path) else value
 

@@ -168,7 +168,7 @@ class Stack:
                 part.start()
                 if guarded(part.ready).ok:
                     self.starts[part.name]["ready_s"] = round(time.time() - self.began, 3)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, whatever it is
             failures.append(error)
 
     def status(self) -> dict[str, Any]:
@@ -179,14 +179,16 @@ class Stack:
         r = self.record
         return {"id": r.id, "pid": r.pid, "profile": r.profile, "stage": r.stage, "commit": r.commit, "version": r.version, "started_at": r.started,
                 "starting": self.starting, "smoke": profile(r.profile).smoke, "config": self.settings.digest(), "ports": r.ports,
+                "aliases": [self.gateway.chat_alias, self.gateway.code_alias],
+                "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]
         live, ready = guarded(part.live), guarded(part.ready)
         beat = part.heartbeat["age_s"] if isinstance(part, Maintainer) else None
-        return {"name": name, "live": live.ok, "ready": ready.ok, "reasons": list(ready.reasons), "port": self.ports.get(name), "restarts": 0,
-                "heartbeat_age_s": beat, **self.starts[name]}
+        return {"name": name, "live": live.ok, "ready": ready.ok, "reasons": list(ready.reasons), "port": self.ports.get(name),
+                "restarts": getattr(part, "restarts", 0), "heartbeat_age_s": beat, **self.starts[name]}
 
     def stop(self) -> None:
         """Close everything in reverse order; safe to call twice, and again after an interrupt."""

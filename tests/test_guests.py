@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from kernels import Process, Raised
 
 START = "import suite; bench = suite.start()"

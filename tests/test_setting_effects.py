@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,9 @@ def effect_of_repeat_penalty(odd: Any, tmp_path: Path) -> bool:
 
 
 def effect_of_request_timeout(odd: Any, tmp_path: Path) -> bool:
-    with pytest.raises(UpstreamError, match=r"\b1(\.0)? s"):
-        with benches.throwaway(models_dir=str(odd.settings.models_dir), llm_request_timeout=1.0) as (stack, _):
-            # a server that is busy with a long reply keeps the next one waiting for more than its second
-            stack.gateway.chat("Go on and on.", max_tokens=4000, seed=1)
+    with benches.throwaway(models_dir=str(odd.settings.models_dir), llm_request_timeout=1.0) as (stack, _), \
+            pytest.raises(UpstreamError, match=r"\b1(\.0)? s"):
+        stack.gateway.chat("Go on and on.", max_tokens=4000, seed=1)  # takes several seconds
     return True
 
 
@@ -120,6 +120,15 @@ def effect_of_embedding_model(odd: Any, tmp_path: Path) -> bool:
 def effect_of_qdrant_url(odd: Any, tmp_path: Path) -> bool:
     store = open_store(load({"qdrant_url": "http://127.0.0.1:9"}, {}), tmp_path / "vectors")
     return not store.ready().ok and "127.0.0.1:9" in str(store.ready().reasons) and not (tmp_path / "vectors").exists()
+
+
+def effect_of_qdrant_key(odd: Any, tmp_path: Path) -> bool:
+    # our own port 6333 wants the token, and takes it in the header that Qdrant's clients send
+    url, token = odd.target.urls["qdrant"], odd.target.token
+    keyless = open_store(load({"qdrant_url": url}, {}), tmp_path)
+    keyed = open_store(load({"qdrant_url": url, "qdrant_api_key": token}, {}), tmp_path)
+    assert token not in str(load({"qdrant_api_key": token}, {}).values())
+    return not keyless.ready().ok and keyed.ready().ok
 
 
 def effect_of_qdrant_timeout(odd: Any, tmp_path: Path) -> bool:
@@ -181,7 +190,7 @@ def effect_of_database_url(odd: Any, tmp_path: Path) -> bool:
 
 def effect_of_overlap(odd: Any, tmp_path: Path) -> bool:
     spans = sorted((hit.start, hit.end) for hit in odd.bench.collection().search("pelican", 50))
-    return len(spans) > 3 and all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+    return len(spans) > 3 and all(left[1] <= right[0] for left, right in pairwise(spans))
 
 
 def heartbeat(odd: Any) -> dict[str, Any]:
@@ -218,6 +227,7 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "embedding_max_texts": effect_of_max_texts,
     "embedding_max_chars": effect_of_max_chars,
     "qdrant_url": effect_of_qdrant_url,
+    "qdrant_api_key": effect_of_qdrant_key,
     "qdrant_timeout": effect_of_qdrant_timeout,
     "rag_topk": lambda odd, _: len(odd.bench.collection().search("pelican")) == 2,
     "rag_chunk_size": lambda odd, _: max(len(hit.text) for hit in odd.bench.collection().search("pelican", 50)) <= 64,

@@ -162,6 +162,17 @@ def test_a_data_directory_in_the_way_is_named(tmp_path: Path) -> None:
         suite.start(data_dir=str(tmp_path / "data"))
 
 
+def test_a_part_that_was_started_again_is_counted(models_dir: Path) -> None:
+    with benches.throwaway(models_dir=str(models_dir)) as (stack, _target):
+        restarts = lambda: {part["name"]: part["restarts"] for part in stack.status()["parts"] if part["restarts"]}  # noqa: E731
+        assert restarts() == {}
+        stack.parts["inference-code"].unload()
+        stack.parts["inference-code"].load()
+        stack.parts["memory-maintainer"].close()
+        stack.parts["memory-maintainer"].start()
+        assert restarts() == {"inference-code": 1, "memory-maintainer": 1}
+
+
 def test_a_part_without_its_weights_says_so_and_the_others_work(models_dir: Path, tmp_path: Path) -> None:
     with benches.throwaway(models_dir=str(models_dir), chat_model="no-such-file.gguf") as (stack, _target):
         bench = benches.Bench(stack.settings, stack)

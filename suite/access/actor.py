@@ -57,13 +57,13 @@ class Actors:
         """The actor of that name; None when there is none."""
         if not _NAME.fullmatch(name):
             return None
-        with self.storage.begin() as connection:
+        with self.storage.read() as connection:
             row = connection.execute(rows.select().where(rows.c.name == name)).first()
         return None if row is None else Actor(row.name, row.role, bool(row.active), row.created)
 
     def list(self) -> list[Actor]:
         """All actors by name."""
-        with self.storage.begin() as connection:
+        with self.storage.read() as connection:
             found = connection.execute(rows.select().order_by(rows.c.name)).all()
         return [Actor(row.name, row.role, bool(row.active), row.created) for row in found]
 

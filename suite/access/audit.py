@@ -77,13 +77,13 @@ class Audit:
 
     def tail(self, n: int = 20) -> list[Event]:
         """The last `n` entries, oldest of them first."""
-        with self.storage.begin() as connection:
+        with self.storage.read() as connection:
             found = connection.execute(rows.select().order_by(rows.c.seq.desc()).limit(max(0, n))).all()
         return [_event(dict(row._mapping)) for row in reversed(found)]
 
     def get(self, seq: int) -> Event | None:
         """The entry of that number; None when there is none."""
-        with self.storage.begin() as connection:
+        with self.storage.read() as connection:
             row = connection.execute(rows.select().where(rows.c.seq == seq)).first()
         return None if row is None else _event(dict(row._mapping))
 
@@ -112,7 +112,7 @@ class Audit:
         return (anchor.digest, anchor.seq + 1) if anchor else (START, 1)
 
     def _after(self, seq: int) -> list[dict[str, Any]]:
-        with self.storage.begin() as connection:
+        with self.storage.read() as connection:
             found = connection.execute(rows.select().where(rows.c.seq > seq).order_by(rows.c.seq).limit(BATCH)).all()
         return [dict(row._mapping) for row in found]
 

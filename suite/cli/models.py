@@ -38,7 +38,8 @@ def run_pull(args: argparse.Namespace) -> int:
 
     settings = load()
     if args.name != "minilm":
-        raise NotFound(f"There is no model {args.name!r} to pull; `minilm` is the one this version fetches. Put GGUF files into {settings.models_dir}.")
+        raise NotFound(f"There is no model {args.name!r} to pull; `minilm` is the one this version fetches. Put GGUF files into "
+                       f"{settings.models_dir} yourself.")
     Embedder(settings, settings.models_dir, settings.data_dir / "cache").fetch()
     print(f"suite: minilm is in {settings.models_dir}.")
     return 0

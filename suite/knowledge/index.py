@@ -61,7 +61,7 @@ class Index:
 
     def rows(self, collection: str) -> dict[str, sa.Row]:
         """The table's rows of a collection, by path."""
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             found = connection.execute(sa.select(documents).where(documents.c.collection == collection).order_by(documents.c.path)).all()
         return {row.path: row for row in found}
 
@@ -72,14 +72,14 @@ class Index:
 
     def embedders(self, collection: str) -> set[str]:
         """The names of the models that the collection's documents were embedded with; none where it has no documents."""
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             return set(connection.execute(sa.select(documents.c.embedder).where(documents.c.collection == collection).distinct()).scalars())
 
     def collections(self) -> list[dict[str, Any]]:
         """Name, number of documents and number of chunks of every collection that has a document."""
         chunks = sa.func.sum(sa.case((documents.c.chunks > 0, documents.c.chunks), else_=0))
         query = sa.select(documents.c.collection, sa.func.count(), chunks).group_by(documents.c.collection).order_by(documents.c.collection)
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             return [{"name": name, "documents": int(count), "chunks": int(total)} for name, count, total in connection.execute(query)]
 
     def split(self, source: Source) -> list[Chunk]:

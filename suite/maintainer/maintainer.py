@@ -39,6 +39,7 @@ class Maintainer:
         self._stop = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self.restarts = 0  # threads begun after the first
 
     def start(self) -> None:
         """Read how the jobs stood and start the thread; a job whose time has passed meanwhile runs at once."""
@@ -52,6 +53,7 @@ class Maintainer:
             if row is not None:
                 self._states[name] = JobState(name, row.runs, row.started, row.finished, row.error)
             self._states[name] = replace(self._states[name], due=job.due(self._states[name].finished, now))
+        self.restarts += self._thread is not None
         self._stop = False
         self._mark()
         self._thread = threading.Thread(target=self._loop, name="suite-maintainer", daemon=True)

@@ -110,7 +110,7 @@ class Memory:
         """Numbers about a project's living turns: how many, by importance, model and state of the vector; oldest and newest in UTC seconds."""
         project = self._project(project)
         mine = sa.and_(memories.c.project == project, alive(time.time()))
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             total, mean, oldest, newest = connection.execute(sa.select(
                 sa.func.count(), sa.func.avg(memories.c.importance), sa.func.min(memories.c.created), sa.func.max(memories.c.created))
                 .where(mine)).one()
@@ -124,7 +124,7 @@ class Memory:
         """Name, number of living turns and the newest one's time of every project that has any."""
         query = (sa.select(memories.c.project, sa.func.count(), sa.func.max(memories.c.created)).where(alive(time.time()))
                  .group_by(memories.c.project).order_by(memories.c.project))
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             return [{"project": name, "memories": count, "newest": newest} for name, count, newest in connection.execute(query)]
 
     def live(self) -> State:
@@ -181,7 +181,7 @@ class Memory:
             self._store.drop(store_name(project))
 
     def _ids(self, project: str) -> list[str]:
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             return list(connection.execute(sa.select(memories.c.id).where(memories.c.project == project)).scalars())
 
     def _nearest(self, project: str, query: str, limit: int) -> list[tuple[str, float]]:

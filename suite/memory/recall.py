@@ -27,7 +27,7 @@ def by_words(storage: Any, project: str, query: str, limit: int, now: float | No
         return []
     mine = sa.and_(memories.c.project == project, alive(time.time() if now is None else now))
     joined = memory_terms.join(memories, memories.c.id == memory_terms.c.memory)
-    with storage.begin() as connection:
+    with storage.read() as connection:
         total, mean = connection.execute(sa.select(sa.func.count(), sa.func.avg(memories.c.length)).where(mine)).one()
         spread = connection.execute(sa.select(memory_terms.c.term, sa.func.count()).select_from(joined)
                                     .where(mine, memory_terms.c.term.in_(wanted)).group_by(memory_terms.c.term)).all()

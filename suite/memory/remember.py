@@ -51,7 +51,7 @@ def fetch(storage: Any, ids: list[str], now: float | None = None) -> dict[str, R
     query = sa.select(memories).where(memories.c.id.in_(ids))
     if now is not None:
         query = query.where(alive(now))
-    with storage.begin() as connection:
+    with storage.read() as connection:
         return {row.id: from_row(row) for row in connection.execute(query)}
 
 

@@ -61,7 +61,7 @@ class VectorSync:
 
     def pending(self) -> int:
         """The number of turns whose vector is not in the store yet, plus the removals not made yet."""
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             waiting = connection.execute(sa.select(sa.func.count()).select_from(memories).where(memories.c.sync != "synced")).scalar_one()
             return waiting + connection.execute(sa.select(sa.func.count()).select_from(memory_removals)).scalar_one()
 
@@ -102,7 +102,7 @@ class VectorSync:
             self._store.delete(name, gone)
 
     def _drain(self) -> int:
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             queued = connection.execute(sa.select(memory_removals).order_by(memory_removals.c.project)).all()
         for project, group in groupby(queued, key=lambda row: row.project):
             ids = [row.memory for row in group]
@@ -118,7 +118,7 @@ class VectorSync:
         """Where the store has not one point of our model for each synced turn, begin again with that project."""
         name, model = store_name(project), self._embedder.model
         mine = sa.and_(memories.c.project == project, memories.c.sync == "synced")
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             expected = connection.execute(sa.select(sa.func.count()).select_from(memories).where(mine)).scalar_one()
         try:
             size = self._store.info(name).size
@@ -133,10 +133,10 @@ class VectorSync:
             connection.execute(sa.update(memories).where(mine).values(sync="pending"))
 
     def _projects(self) -> list[str]:
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             return list(connection.execute(sa.select(memories.c.project).distinct()).scalars())
 
     def _waiting(self) -> list[Remembered]:
         query = sa.select(memories).where(memories.c.sync != "synced", sa.or_(memories.c.expires.is_(None), memories.c.expires > time.time()))
-        with self._storage.begin() as connection:
+        with self._storage.read() as connection:
             return [from_row(row) for row in connection.execute(query.order_by(memories.c.project, memories.c.sync.desc(), memories.c.created))]

@@ -51,5 +51,5 @@ def guarded(question: Callable[[], State]) -> State:
     """The answer, or a negative one that carries the exception: a probe never raises."""
     try:
         return question()
-    except Exception as error:  # the edge where any failure of a part becomes an answer about it
+    except Exception as error:  # noqa: BLE001 - the edge where any failure of a part becomes an answer about it
         return bad(f"{type(error).__name__}: {error}")

@@ -157,9 +157,9 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
         _open(run, start, profile, own, began)
     if run._target is not None:
         target = run._target
-        target.aliases = (ours.api_gateway_chat_model, ours.api_gateway_code_model)
         target.expected = _expected_models(profile)
         _look(target, facts)
+        target.aliases = tuple(facts["host"].get("aliases") or (ours.api_gateway_chat_model, ours.api_gateway_code_model))
     facts["mismatches"] = _mismatches(facts, expect_profile, expect_commit)
     return run
 

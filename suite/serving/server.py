@@ -30,6 +30,8 @@ class ModelServer:
         self.name, self.role, self.settings = name, role, settings
         self.models_dir, self.cache_dir, self.profile = models_dir, cache_dir, profile
         self.load_seconds = 0.0
+        self.restarts = 0  # loads after the first, other than swaps that were asked for
+        self._loads = 0
         self._decoder: Decoder | None = None
         self._why_not: SuiteError = NotReady(f"{name} has not been started; call start().")
         self._state = threading.RLock()
@@ -50,6 +52,7 @@ class ModelServer:
         with self._state:
             if self._decoder is None:
                 self._decoder = self._loaded(self._place())
+                self.restarts, self._loads = self._loads, self._loads + 1
 
     def unload(self) -> None:
         """Stop what is being decoded and give the memory back; requests then raise NotReady."""

@@ -37,9 +37,18 @@ class Storage:
         except sa.exc.DBAPIError as error:
             raise StorageError(_sentence(error, self.engine.url.render_as_string())) from error
 
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads: it sees one state of the database and waits for no writer; raises StorageError like `begin`."""
+        try:
+            with self.engine.connect().execution_options(read_only=True) as connection, connection.begin():
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise StorageError(_sentence(error, self.engine.url.render_as_string())) from error
+
     def check(self) -> None:
         """Raise StorageError when the database does not answer or is damaged."""
-        with self.begin() as connection:
+        with self.read() as connection:
             if self.file is None:
                 connection.execute(sa.text("SELECT 1"))
                 return
@@ -93,7 +102,8 @@ def _engine(url: sa.engine.URL) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # two writers wait for each other instead of failing midway
+        # two writers wait for each other at the beginning instead of failing midway; a reader waits for nobody
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")
 
     return engine
 

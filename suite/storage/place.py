@@ -39,7 +39,8 @@ def open_data_dir(path: Path) -> Path:
                     )
         free = shutil.disk_usage(path).free
     except OSError as error:
-        raise DataDirError(f"DATA_DIR {path} cannot be used: {error.strerror or error} ({error.filename}); make it writable or set DATA_DIR.") from error
+        raise DataDirError(f"DATA_DIR {path} cannot be used: {error.strerror or error} ({error.filename}); "
+                           "make it writable or set DATA_DIR.") from error
     if free < FREE_BYTES:
         raise DataDirError(f"DATA_DIR {path} has {free >> 20} MiB free, less than {FREE_BYTES >> 20}; free some space or set DATA_DIR.")
     return path

@@ -20,7 +20,7 @@ def open_store(settings: Settings, folder: Path) -> Store:
     if settings.qdrant_url:
         from suite.vectors.remote import connect  # qdrant-client takes 0.5 s to import and is only needed for a server
 
-        return connect(settings.qdrant_url, settings.qdrant_timeout)
+        return connect(settings.qdrant_url, settings.qdrant_timeout, {"api-key": settings.qdrant_api_key} if settings.qdrant_api_key else None)
     store = EdgeStore(folder)
     store.start()
     return store

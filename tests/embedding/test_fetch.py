@@ -148,10 +148,18 @@ def test_a_models_directory_that_cannot_exist_is_named(shelf, tmp_path):
     assert str(tmp_path / "file" / "models") in refusal(shelf.model, tmp_path / "file" / "models")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_models_directory_is_named(shelf, tmp_path):
-    (tmp_path / "models").mkdir(mode=0o500)
-    assert "not writable" in refusal(shelf.model, tmp_path / "models")
+def test_a_read_only_models_directory_is_named(tmp_path):
+    models = tmp_path / "models"
+    models.mkdir(mode=0o555)
+    for folder in (tmp_path, *tmp_path.parents):  # pytest's own folders are private: let an ordinary user through to ours
+        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    # root writes anywhere, so the child becomes an ordinary user once it has imported everything
+    become = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if os.getuid() == 0 else "pass"
+    code = ("import os\nfrom pathlib import Path\nfrom suite.embedding.fetch import fetch\nfrom suite.embedding.model import embedding_model\n"
+            f"model = embedding_model('minilm')\n{become}\nfetch(model, Path({str(models)!r}))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert "not writable" in done.stderr, done.stderr
 
 
 def test_two_fetches_at_once_download_once(shelf, tmp_path):

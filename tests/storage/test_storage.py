@@ -68,7 +68,7 @@ def test_damage_inside_the_file_is_found(tmp_path: Path) -> None:
     data[-200_000:-100_000] = b"\xaa" * 100_000
     file.write_bytes(data)
     storage = open_storage("", tmp_path)
-    with pytest.raises(StorageError, match="damaged|malformed"):
+    with pytest.raises(StorageError, match=r"damaged|malformed"):
         storage.check()
     storage.close()
 
@@ -78,9 +78,20 @@ def test_a_locked_database_is_an_error_with_the_next_step(tmp_path: Path, monkey
     storage = open_storage("", tmp_path)
     other = sqlite3.connect(tmp_path / "suite.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StorageError, match="database is locked.*end that process"), storage.begin() as connection:
+    with pytest.raises(StorageError, match=r"database is locked.*end that process"), storage.begin() as connection:
         connection.execute(sa.text("DELETE FROM jobs"))
     other.close()
+    storage.close()
+
+
+def test_a_reader_waits_for_no_writer_and_sees_what_was_committed(tmp_path: Path) -> None:
+    storage = open_storage("", tmp_path)
+    with storage.begin() as writer:
+        writer.execute(sa.text("INSERT INTO jobs (name, runs, error) VALUES ('new', 0, '')"))
+        with storage.read() as reader:
+            assert reader.execute(sa.text("SELECT count(*) FROM jobs")).scalar_one() == 0
+    with storage.read() as reader:
+        assert reader.execute(sa.text("SELECT count(*) FROM jobs")).scalar_one() == 1
     storage.close()
 
 
