@@ -15,6 +15,7 @@ from typing import Any
 import platformdirs
 
 from suite.errors import SettingsError
+from suite.text.secret import masked_text
 
 APP = "local-ai-suite"
 
@@ -203,7 +204,7 @@ def _expected(row: Setting) -> str:
 
 def _plain(row: Setting, value: Any) -> Any:
     # a key, or a URL with a password in it: only a digest leaves this file
-    if value and (row.name == "qdrant_api_key" or (row.name.endswith("_url") and "@" in str(value))):
+    if value and (row.name == "qdrant_api_key" or (row.name.endswith("_url") and ("@" in value or masked_text(value) != value))):
         return "sha256:" + hashlib.sha256(str(value).encode()).hexdigest()[:16]
     return str(value) if isinstance(value, Path) else value
 

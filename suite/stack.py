@@ -40,6 +40,7 @@ from suite.tools.call import Tools
 from suite.vectors.part import open_store
 
 AUTO_TRIES = 5
+QUIET_SECONDS = 2
 log = logging.getLogger("suite.stack")
 
 
@@ -52,6 +53,7 @@ class Stack:
         self.settings, self.data, self.claim = settings, data, claim
         self.id, self.began, self.starting = uuid.uuid4().hex, time.time(), True
         self.starts: dict[str, dict[str, float | None]] = {name: {"started_s": None, "ready_s": None} for name in PARTS}
+        self._done: list[str] = []  # the parts whose start() has returned
         self.servers = HttpServers()
         self.metrics = Metrics()
         self.parts: dict[str, Part] = {}
@@ -149,8 +151,7 @@ class Stack:
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                thread.join()
+            self._wait(threads)
         except BaseException:
             self.stopped.set()  # an interrupt: no further part is begun, the one at work is waited for before anything is closed
             for thread in threads:
@@ -159,6 +160,23 @@ class Stack:
         if failures:
             raise failures[0]
 
+    def _wait(self, threads: list[threading.Thread]) -> None:
+        """Until the threads have ended; after two seconds with a progress bar, because then weights are being fetched or large ones read."""
+        quiet = time.monotonic() + QUIET_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, quiet - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
+            return
+        from tqdm.auto import tqdm  # here, because in a notebook it loads the widgets
+
+        with tqdm(total=len(PARTS), desc="starting", unit="part", leave=False) as bar:
+            while any(thread.is_alive() for thread in threads):
+                for thread in threads:
+                    thread.join(0.1)
+                begun = [name for name, times in self.starts.items() if times["started_s"] is not None]
+                bar.set_postfix_str(", ".join(name for name in begun if name not in self._done), refresh=False)
+                bar.update(len(self._done) - bar.n)
+
     def _start_parts(self, group: list[Part], failures: list[BaseException]) -> None:
         try:
             for part in group:
@@ -166,6 +184,7 @@ class Stack:
                     return
                 self.starts[part.name]["started_s"] = round(time.time() - self.began, 3)
                 part.start()
+                self._done.append(part.name)
                 if guarded(part.ready).ok:
                     self.starts[part.name]["ready_s"] = round(time.time() - self.began, 3)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, whatever it is

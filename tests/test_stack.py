@@ -162,6 +162,15 @@ def test_a_data_directory_in_the_way_is_named(tmp_path: Path) -> None:
         suite.start(data_dir=str(tmp_path / "data"))
 
 
+def test_a_start_that_takes_long_shows_which_part_it_waits_for(models_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("suite.stack.QUIET_SECONDS", 0)
+    with benches.throwaway(models_dir=str(models_dir)):
+        assert "starting:" in capsys.readouterr().err
+    monkeypatch.setattr("suite.stack.QUIET_SECONDS", 60)
+    with benches.throwaway(models_dir=str(models_dir)):
+        assert capsys.readouterr().err == ""
+
+
 def test_a_part_that_was_started_again_is_counted(models_dir: Path) -> None:
     with benches.throwaway(models_dir=str(models_dir)) as (stack, _target):
         restarts = lambda: {part["name"]: part["restarts"] for part in stack.status()["parts"] if part["restarts"]}  # noqa: E731

@@ -64,8 +64,8 @@ class Actors:
     def list(self) -> list[Actor]:
         """All actors by name."""
         with self.storage.read() as connection:
-            found = connection.execute(rows.select().order_by(rows.c.name)).all()
-        return [Actor(row.name, row.role, bool(row.active), row.created) for row in found]
+            found = connection.execute(rows.select()).all()
+        return sorted((Actor(row.name, row.role, bool(row.active), row.created) for row in found), key=lambda actor: actor.name)
 
     def add(self, name: str, role: str) -> Actor:
         """Write a new actor; raises BadRequest for a bad name, an unknown role or a name that is taken."""

@@ -80,6 +80,8 @@ class Result:
 
 
 def _short(value: Any, limit: int = 200) -> str:
+    if isinstance(value, Mapping):
+        return " · ".join(f"{name} {_short(inner)}" for name, inner in value.items())
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if len(text) <= limit else text[:limit] + " …"
 

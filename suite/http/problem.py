@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,21 +15,29 @@ from suite.errors import BadRequest, SuiteError
 log = logging.getLogger("suite.http")
 
 
+class Problem(JSONResponse):
+    """JSON in ASCII: a sentence quotes what was sent, and that may hold characters that UTF-8 has no bytes for."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content).encode("ascii")
+
+
 def add_problems(app: FastAPI) -> None:
     """Translate exceptions of `app`'s routes; a SuiteError carries its sentence, a bug only its class and a log entry."""
 
     @app.exception_handler(SuiteError)
-    def _ours(_request: Request, error: SuiteError) -> JSONResponse:
+    def _ours(_request: Request, error: SuiteError) -> Problem:
         retry = error.facts.get("retry_after")
-        return JSONResponse(error.to_dict(), error.status, headers={"Retry-After": str(int(retry))} if retry else None)
+        return Problem(error.to_dict(), error.status, headers={"Retry-After": str(int(retry))} if retry else None)
 
     @app.exception_handler(RequestValidationError)
-    def _body(_request: Request, error: RequestValidationError) -> JSONResponse:
+    def _body(_request: Request, error: RequestValidationError) -> Problem:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"] if step != "body") or "body"
-        return JSONResponse(BadRequest(f"{where}: {first['msg']}.", param=where).to_dict(), 422)
+        return Problem(BadRequest(f"{where}: {first['msg']}.", param=where).to_dict(), 422)
 
     @app.exception_handler(Exception)
-    def _bug(request: Request, error: Exception) -> JSONResponse:
+    def _bug(request: Request, error: Exception) -> Problem:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return JSONResponse(SuiteError(f"{type(error).__name__} in {request.url.path}; the log file has the details.").to_dict(), 500)
+        return Problem(SuiteError(f"{type(error).__name__} in {request.url.path}; the log file has the details.").to_dict(), 500)

@@ -16,11 +16,13 @@ from suite.http.qdrant import (
     read_dense,
     read_id,
     read_list,
+    read_object,
     read_point,
     read_rows,
     read_shape,
     read_sparse,
     read_where,
+    read_whole,
     write_collection,
     write_hit,
     write_id,
@@ -120,16 +122,17 @@ def _points(api: FastAPI, part: Store) -> None:
 
     @api.post("/collections/{name}/points/scroll")
     def scroll(name: str, body: Json) -> dict[str, Any]:
-        limit, offset = check_limit(body.get("limit") or 10), body.get("offset")
+        limit, offset = check_limit(read_whole(body.get("limit"), "limit", 10)), body.get("offset")
         # Qdrant's offset is the first point of the page, ours the last one before it
         after = None if offset is None or not id_number(offset) else str(uuid.UUID(int=id_number(offset) - 1))
         points = part.scroll(name, read_where(body.get("filter")), limit, after)
-        follows = write_id(str(uuid.UUID(int=uuid.UUID(point_uuid(points[-1].id)).int + 1))) if len(points) == limit else None
-        return _answer({"points": [write_record(point, body) for point in points], "next_page_offset": follows})
+        follows = uuid.UUID(point_uuid(points[-1].id)).int + 1 if len(points) == limit else 2**128
+        page = write_id(str(uuid.UUID(int=follows))) if follows < 2**128 else None
+        return _answer({"points": [write_record(point, body) for point in points], "next_page_offset": page})
 
     @api.get("/collections/{name}/points/{id}")
     def one(name: str, id: str) -> dict[str, Any]:
-        found = part.get(name, [read_id(int(id) if id.isdecimal() else id)])
+        found = part.get(name, [read_id(int(id) if id.isdecimal() and len(id) <= 20 else id)])
         if not found:
             raise NotFound(f"There is no point {id} in the collection {name}; scroll lists those that there are.")
         return _answer(write_record(found[0], {"with_vector": True}))
@@ -142,20 +145,22 @@ def _searches(api: FastAPI, part: Store) -> None:
 
     @api.post("/collections/{name}/points/query/batch")
     def batch(name: str, body: Json) -> dict[str, Any]:
-        return _answer([{"points": _query(part, name, search)} for search in read_list(body, "searches")])
+        return _answer([{"points": _query(part, name, read_object(search, "searches"))} for search in read_list(body, "searches")])
 
 
 def _query(part: Store, name: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    limit, offset = check_limit(body.get("limit") or 10), int(body.get("offset") or 0)
+    limit, offset = check_limit(read_whole(body.get("limit"), "limit", 10)), read_whole(body.get("offset"), "offset")
+    threshold = body.get("score_threshold")
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
+        raise BadRequest(f"`score_threshold` must be a number; it is {threshold!r:.80}.", param="score_threshold")
     prefetch = body.get("prefetch") or []
-    prefetch = [prefetch] if isinstance(prefetch, dict) else prefetch
+    prefetch = [prefetch] if isinstance(prefetch, dict) else [read_object(arm, "prefetch") for arm in read_list(body, "prefetch")] if prefetch else []
     if prefetch:
         k, outer = _fusion(body.get("query")), read_where(body.get("filter"))
-        arms = [_arm(part, name, {**arm, "limit": arm.get("limit") or limit}, outer) for arm in prefetch]
+        arms = [_arm(part, name, {**arm, "limit": read_whole(arm.get("limit"), "limit", limit)}, outer) for arm in prefetch]
         hits = fuse(arms, k, limit + offset)
     else:
         hits = _arm(part, name, {**body, "limit": limit + offset}, None)
-    threshold = body.get("score_threshold")
     return [write_hit(hit, body) for hit in hits[offset:] if threshold is None or hit.score >= threshold]
 
 
@@ -180,7 +185,7 @@ def _fusion(query: Any) -> int:
     if isinstance(query, dict) and query.get("fusion") == "rrf":
         return DEFAULT_K
     if isinstance(query, dict) and isinstance(query.get("rrf"), dict) and not query["rrf"].get("weights"):
-        return int(query["rrf"].get("k") or DEFAULT_K)
+        return read_whole(query["rrf"].get("k"), "k") or DEFAULT_K
     raise BadRequest("Only an unweighted rank fusion (`rrf`) can join prefetches here; use a Qdrant server by QDRANT_URL for others.", param="query")
 
 

@@ -62,8 +62,8 @@ class Index:
     def rows(self, collection: str) -> dict[str, sa.Row]:
         """The table's rows of a collection, by path."""
         with self._storage.read() as connection:
-            found = connection.execute(sa.select(documents).where(documents.c.collection == collection).order_by(documents.c.path)).all()
-        return {row.path: row for row in found}
+            found = connection.execute(sa.select(documents).where(documents.c.collection == collection)).all()
+        return {row.path: row for row in sorted(found, key=lambda row: row.path)}  # sorted here: databases have orders of their own
 
     def documents(self, collection: str) -> list[Document]:
         """The documents of a collection, by path."""
@@ -78,9 +78,10 @@ class Index:
     def collections(self) -> list[dict[str, Any]]:
         """Name, number of documents and number of chunks of every collection that has a document."""
         chunks = sa.func.sum(sa.case((documents.c.chunks > 0, documents.c.chunks), else_=0))
-        query = sa.select(documents.c.collection, sa.func.count(), chunks).group_by(documents.c.collection).order_by(documents.c.collection)
+        query = sa.select(documents.c.collection, sa.func.count(), chunks).group_by(documents.c.collection)
         with self._storage.read() as connection:
-            return [{"name": name, "documents": int(count), "chunks": int(total)} for name, count, total in connection.execute(query)]
+            found = [{"name": name, "documents": int(count), "chunks": int(total)} for name, count, total in connection.execute(query)]
+        return sorted(found, key=lambda row: row["name"])
 
     def split(self, source: Source) -> list[Chunk]:
         """The document's chunks by the settings in force."""

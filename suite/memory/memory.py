@@ -123,9 +123,10 @@ class Memory:
     def projects(self) -> list[dict[str, Any]]:
         """Name, number of living turns and the newest one's time of every project that has any."""
         query = (sa.select(memories.c.project, sa.func.count(), sa.func.max(memories.c.created)).where(alive(time.time()))
-                 .group_by(memories.c.project).order_by(memories.c.project))
+                 .group_by(memories.c.project))
         with self._storage.read() as connection:
-            return [{"project": name, "memories": count, "newest": newest} for name, count, newest in connection.execute(query)]
+            found = [{"project": name, "memories": count, "newest": newest} for name, count, newest in connection.execute(query)]
+        return sorted(found, key=lambda row: row["project"])  # here, because databases have orders of their own
 
     def live(self) -> State:
         """There as long as the kernel is."""

@@ -19,6 +19,7 @@ from suite.runbooks.report import Report, read_report
 from suite.settings import Settings, load, package_file
 
 CELL_SECONDS = 1800  # one cell starts the whole stack, and a profile's models may have to be read from a slow disk
+QUIET = ["--IPKernelApp.log_level=ERROR"]  # else each kernel warns in the caller's cell that loopback is not encrypted
 log = logging.getLogger("suite.runbooks")
 
 
@@ -40,7 +41,8 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     path.parent.mkdir(parents=True, exist_ok=True)
     began, trouble = time.monotonic(), ""
     try:
-        papermill.execute_notebook(str(source), str(path), given, kernel_name="python3", progress_bar=progress, execution_timeout=CELL_SECONDS)
+        papermill.execute_notebook(str(source), str(path), given, kernel_name="python3", progress_bar=progress, execution_timeout=CELL_SECONDS,
+                                   extra_arguments=QUIET)
     except papermill.exceptions.PapermillExecutionError as error:
         if error.ename != "RunFailed":  # that one is the verdict, which is read back below
             trouble = f"Cell {error.exec_count} of the runbook raised {error.ename}: {error.evalue}"

@@ -13,8 +13,11 @@ from sqlalchemy.engine import Connection, Engine, make_url
 
 from suite.errors import StorageError
 from suite.storage import migrate
+from suite.text.secret import masked_text
 
-BUSY_SECONDS = 10  # how long a writer waits for another before it is an error
+BUSY_SECONDS = 10  # how long a writer waits for another, and a start for a server's answer, before it is an error
+WRITING = 0x5017E  # PostgreSQL's advisory lock that whoever writes holds: one writer at a time, as in SQLite
+_REFUSED = (sa.exc.DBAPIError, sa.exc.TimeoutError)  # the latter: every connection of the pool is in use
 
 
 class Storage:
@@ -34,8 +37,8 @@ class Storage:
                 yield connection
         except sa.exc.IntegrityError:
             raise
-        except sa.exc.DBAPIError as error:
-            raise StorageError(_sentence(error, self.engine.url.render_as_string())) from error
+        except _REFUSED as error:
+            raise StorageError(_sentence(error, self.engine.url)) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -43,8 +46,8 @@ class Storage:
         try:
             with self.engine.connect().execution_options(read_only=True) as connection, connection.begin():
                 yield connection
-        except sa.exc.DBAPIError as error:
-            raise StorageError(_sentence(error, self.engine.url.render_as_string())) from error
+        except _REFUSED as error:
+            raise StorageError(_sentence(error, self.engine.url)) from error
 
     def check(self) -> None:
         """Raise StorageError when the database does not answer or is damaged."""
@@ -70,8 +73,11 @@ def open_storage(url: str, folder: Path) -> Storage:
     url = url or f"sqlite:///{file}"
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise StorageError(f"DATABASE_URL is not a database address ({error}); leave it empty for SQLite.") from error
+    except (sa.exc.ArgumentError, ValueError):  # its own words may hold a piece of the password
+        raise StorageError("DATABASE_URL is not a database address such as postgresql://user:password@host:5432/name, with @ : / % in the password "
+                           "written as %40 %3A %2F %25; leave it empty for SQLite.") from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")  # the driver that we install
     try:
         engine = _engine(parsed)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
@@ -80,9 +86,9 @@ def open_storage(url: str, folder: Path) -> Storage:
         file = Path(parsed.database)
     try:
         migrate.upgrade(engine)
-    except sa.exc.DBAPIError as error:
+    except _REFUSED as error:
         engine.dispose()
-        raise StorageError(_sentence(error, parsed.render_as_string())) from error
+        raise StorageError(_sentence(error, parsed)) from error
     except StorageError:
         engine.dispose()
         raise
@@ -90,6 +96,8 @@ def open_storage(url: str, folder: Path) -> Storage:
 
 
 def _engine(url: sa.engine.URL) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        return _postgres(url)
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
@@ -108,15 +116,44 @@ def _engine(url: sa.engine.URL) -> Engine:
     return engine
 
 
-def _sentence(error: sa.exc.DBAPIError, where: str) -> str:
-    text = str(error.orig)
-    advice = "Look at the database's own log."
-    if "locked" in text or "busy" in text:
-        advice = f"Another process held it for {BUSY_SECONDS} s; end that process and try again."
-    elif "full" in text:
-        advice = "The disk is full: free space and try again; nothing of this step was kept."
-    elif "malformed" in text or "not a database" in text:
-        advice = "It is damaged: stop the suite and restore the newest backup."
-    elif "readonly" in text or "unable to open" in text:
-        advice = "Make the data directory writable, or set DATA_DIR to another."
-    return f"The database {where} refused: {text.splitlines()[0]}. {advice}"
+def _postgres(url: sa.engine.URL) -> Engine:
+    """An engine whose transactions mean what SQLite's do: one writer at a time, and readers that see one state and wait for nobody."""
+    timeout = {"connect_timeout": max(2, int(BUSY_SECONDS))} if "psycopg" in url.drivername and "connect_timeout" not in url.query else {}
+    engine = sa.create_engine(url, pool_pre_ping=True, connect_args=timeout)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET lock_timeout = {int(BUSY_SECONDS * 1000)}")
+        cursor.close()
+        connection.commit()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("read_only")
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading
+                                   else f"SELECT pg_advisory_xact_lock({WRITING})")
+
+    return engine
+
+
+def _sentence(error: Exception, url: sa.engine.URL) -> str:
+    where = masked_text(url.render_as_string())  # a password may also stand behind the question mark
+    lines = str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__]
+    return f"The database {where} refused: {masked_text(lines[0]).rstrip('.')}. {_advice(' '.join(lines))}"
+
+
+def _advice(text: str) -> str:
+    if "locked" in text or "busy" in text or "lock timeout" in text:
+        return f"Another process held it for {BUSY_SECONDS} s; end that process and try again."
+    if "full" in text or "No space left" in text:
+        return "The disk is full: free space and try again; nothing of this step was kept."
+    if "malformed" in text or "not a database" in text:
+        return "It is damaged: stop the suite and restore the newest backup."
+    if "readonly" in text or "unable to open" in text:
+        return "Make the data directory writable, or set DATA_DIR to another."
+    if "authentication failed" in text or "does not exist" in text or "no password" in text:
+        return "Mend the user, the password or the name in DATABASE_URL."
+    if "connection" in text and ("refused" in text or "timeout" in text or "resolve" in text):
+        return "Start that server, or mend the address in DATABASE_URL."
+    return "Look at the database's own log."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import uuid
@@ -198,6 +199,11 @@ def check_point(point: Point, size: int, distance: str) -> Point:
     if named != point.id and point_uuid(str(named)) != point.id:
         raise BadRequest(f"The payload of point {point.id!r} uses the field {ID_KEY!r}, which the store keeps for itself; rename it.",
                          param="payload")
+    try:
+        json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRequest(f"The payload of point {point.id!r} is not JSON in UTF-8 ({type(error).__name__}: {str(error)[:120]}); send text, finite numbers, "
+                         "true, false, null, lists and objects.", param="payload") from error
     vector = None if point.vector is None else check_vector(point.vector, size, distance, f"The vector of point {point.id!r}")
     return Point(point.id, vector, check_sparse(point.sparse, f"Point {point.id!r}") if point.sparse else None, point.payload)
 
@@ -207,9 +213,14 @@ def check_where(where: Where | None) -> dict[str, str | int | bool]:
     for name, value in (where or {}).items():
         if not isinstance(name, str) or not _FIELD.fullmatch(name):
             raise BadRequest(f"{name!r} is no payload field to filter by; use letters, digits, _, - and dots between them.", param="where")
-        if not isinstance(value, str | int) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        if not isinstance(value, str | int) or (isinstance(value, int) and not -(2**63) <= value < 2**63) or _unwritable(value):
             raise BadRequest(f"{name}={value!r} cannot be compared; `where` takes text, whole numbers, true and false.", param="where")
     return dict(where or {})
+
+
+def _unwritable(value: str | int) -> bool:
+    # half a surrogate pair: JSON and Python can say it, UTF-8 and the engine cannot
+    return isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def check_target(ids: Sequence[str] | None, where: Where | None) -> None:
