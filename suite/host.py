@@ -69,6 +69,8 @@ class Claim:
     def publish(self, record: HostRecord) -> None:
         """Write run/host.json in one step."""
         partial = self._folder / "host.json.partial"
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
         partial.write_text(json.dumps(asdict(record), indent=2, default=str), encoding="utf-8")
         os.replace(partial, self._folder / "host.json")
 

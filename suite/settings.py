@@ -122,7 +122,7 @@ def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
     Raises SettingsError for an unknown name, a malformed value, or one out of range.
     """
     environ = os.environ if environ is None else environ
-    cwd = cwd or Path.cwd()
+    cwd = cwd or _here()
     values: dict[str, Any] = {row.name: row.default for row in TABLE}
     source = {row.name: "default" for row in TABLE}
     for file in (Path(platformdirs.user_config_dir(APP)) / "suite.toml", cwd / "suite.toml"):
@@ -135,6 +135,13 @@ def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
         if value is not None:
             values[name], source[name] = _typed(_row(name, "an argument"), value, "an argument"), "argument"
     return Settings(_settle_paths(values, cwd), source)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise SettingsError("The current directory was deleted, so relative paths mean nothing; change to one that exists.") from None
 
 
 def _settle_paths(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
@@ -197,8 +204,8 @@ def _expected(row: Setting) -> str:
     if row.choices:
         return "one of " + ", ".join(row.choices)
     name = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", str: "text"}[row.type]
-    low = "" if row.low is None else f" from {row.low:g}"
-    high = "" if row.high is None else f" to {row.high:g}"
+    low = "" if row.low is None else f" from {row.low:.12g}"
+    high = "" if row.high is None else f" to {row.high:.12g}"
     return name + low + high
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from suite.settings import TABLE, load
 
+# a shell that starts pytest in the background leaves it, and every child, deaf to Ctrl-C, which some tests send
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # the shared test modules beside this file
 
 

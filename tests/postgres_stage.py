@@ -54,12 +54,10 @@ class Server:
         """A connection beside the suite's own, outside of any transaction; use it as a context."""
         return psycopg.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, autocommit=True)
 
-    def start(self) -> None:
-        """Listen on a free port; raises NoServer with the end of the server's log."""
+    def start(self, port: int = 0) -> None:
+        """Listen on that port, or on a free one; raises NoServer with the end of the server's log."""
         for _ in range(STARTS):
-            with socket.socket() as sock:
-                sock.bind(("127.0.0.1", 0))
-                self.port = sock.getsockname()[1]
+            self.port = port or _free()
             options = f"-k {self.folder} -h 127.0.0.1 -p {self.port} -c fsync=off -c shared_buffers=32MB"
             # -l, because the server would otherwise keep our pipe open
             if self._do("pg_ctl", "-D", str(self.folder / "data"), "-w", "-l", str(self.folder / "log"), "-o", options, "start").returncode == 0:
@@ -87,6 +85,12 @@ class Server:
     def _do(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         become = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []  # PostgreSQL refuses to run as root
         return subprocess.run([*become, str(self.binaries / program), *arguments], capture_output=True, text=True, cwd="/")
+
+
+def _free() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def binaries() -> Path:

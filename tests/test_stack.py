@@ -16,7 +16,7 @@ import pytest
 import suite
 from suite import bench as benches
 from suite.errors import ApprovalNeeded, DataDirError, Denied, HostGone, HostMismatch, NotReady, PortBusy, SettingsError, StartError
-from suite.host import PARTS, PORTS
+from suite.host import PARTS, PORTS, choose_ports
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +133,9 @@ def test_after_stop_nothing_is_left_and_the_bench_says_so(models_dir: Path, tmp_
 
 def test_a_busy_port_starts_nothing_and_leaves_nothing(models_dir: Path, tmp_path: Path) -> None:
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        base = choose_ports("auto")["embedding"] - PORTS["embedding"]
+        sock.bind(("127.0.0.1", base + PORTS["embedding"]))
         sock.listen()
-        base = sock.getsockname()[1] - PORTS["embedding"]
         before = {thread.name for thread in threading.enumerate()}
         with pytest.raises(PortBusy, match=rf"\(embedding\) is taken by pid {os.getpid()}"):
             suite.start(data_dir=str(tmp_path / "data"), models_dir=str(models_dir), port_base=str(base))

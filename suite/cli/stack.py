@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import time
 from typing import Any
 
 from suite import render
-from suite.errors import HostGone, StartError
+from suite.errors import HostGone, StartError, SuiteError
 from suite.settings import Settings, load
 
 UP_SECONDS = 600
@@ -50,6 +52,7 @@ def _stay(wanted: dict[str, Any]) -> int:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
+    os.umask(0o077)  # this process is ours alone, so nothing that it writes is anybody else's to read
     signal.signal(signal.SIGTERM, interrupt)  # `kill` and Ctrl-C end the stack in the same orderly way
     bench = start(**wanted)
     if not bench.hosting:
@@ -70,17 +73,44 @@ def _spawn(settings: Settings, wanted: dict[str, Any]) -> None:
 
     log = open_data_dir(settings.data_dir) / "logs" / "up.log"
     flags = [part for name, value in wanted.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    log.touch(mode=0o600)
     with log.open("w", encoding="utf-8") as output:
         child = subprocess.Popen([sys.executable, "-m", "suite", "up", "--foreground", *flags], stdin=subprocess.DEVNULL, stdout=output,
                                  stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        up = _wait_until_up(child, settings)
+    except BaseException:  # Ctrl-C here is meant for the start, and the child is in a session of its own
+        _end(child)
+        raise
+    if up:
+        child.returncode = 0  # it goes on without us: nothing to wait for
+        return
+    _end(child)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    raise StartError(lines[-1].removeprefix("suite: ") if lines else f"The host did not start within {UP_SECONDS} s; its output is in {log}.")
+
+
+def _wait_until_up(child: subprocess.Popen[bytes], settings: Settings) -> bool:
+    """Whether the child hosts the stack, or found another that was quicker."""
     deadline = time.monotonic() + UP_SECONDS
     while child.poll() is None and time.monotonic() < deadline:
         record = _record(settings)
-        if record is not None and record.pid == child.pid and not _status(settings)["host"]["starting"]:
-            return
+        if record is not None and record.pid == child.pid:
+            with contextlib.suppress(SuiteError):  # not listening yet, or ended just now: the next look at the child tells
+                if not _status(settings)["host"]["starting"]:
+                    return True
         time.sleep(0.1)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    raise StartError(lines[-1].removeprefix("suite: ") if lines else f"The host did not start within {UP_SECONDS} s; its output is in {log}.")
+    return child.returncode == 0 and _record(settings) is not None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(DOWN_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def run_down(_args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from suite.errors import BadRequest, NotFound, NotReady, SuiteError, UpstreamError
+from suite.errors import BadRequest, NotFound, NotReady, SettingsError, SuiteError, UpstreamError
 from suite.gateway.route import route
 from suite.gateway.upstream import Upstream
 from suite.monitoring.probe import State, bad, good, guarded
@@ -30,6 +30,9 @@ class Gateway:
     name = "api-gateway"
 
     def __init__(self, upstreams: Mapping[str, Sequence[Upstream]], chat: str = "chat-7b", code: str = "code-7b", timeout: float = 60.0) -> None:
+        if chat == code or AUTO in (chat, code):
+            raise SettingsError(f"API_GATEWAY_CHAT_MODEL is {chat!r} and API_GATEWAY_CODE_MODEL is {code!r}, but they must be two names, neither of "
+                                f"them {AUTO!r}.")
         for alias in (chat, code):
             if not upstreams.get(alias):
                 raise BadRequest(f"The gateway has no server for the alias {alias!r}; give it one.")

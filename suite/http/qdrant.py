@@ -52,7 +52,7 @@ def read_object(value: Any, name: str) -> dict[str, Any]:
 def read_whole(value: Any, name: str, default: int = 0) -> int:
     """The whole number that was sent as `name`, from 0 to MAX_LIMIT; `default` for null."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_LIMIT):
-        raise BadRequest(f"`{name}` must be a whole number from 0 to {MAX_LIMIT}; it is {value!r:.80}.", param=name)
+        raise BadRequest(f"A {name} of {value!r:.80} is not possible; give a whole number up to {MAX_LIMIT}.", param=name)
     return default if value is None else value
 
 

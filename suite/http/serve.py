@@ -40,14 +40,14 @@ def bind(address: str, port: int, part: str) -> socket.socket:
 
 
 def owner(port: int) -> str:
-    """Who listens on `port`: `pid 123 (python -m x)`, or a process of another user."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
-            try:
-                command = " ".join(psutil.Process(connection.pid).cmdline())[:120]
-            except psutil.Error:
-                command = "command not readable"
-            return f"pid {connection.pid} ({command})"
+    """Who has `port`: `pid 123 (python -m x)`, or a process of another user. A connection that goes out from it keeps it just as a listener does."""
+    ours = [connection for connection in psutil.net_connections("tcp") if connection.laddr and connection.laddr.port == port and connection.pid]
+    for connection in sorted(ours, key=lambda one: one.status != psutil.CONN_LISTEN):
+        try:
+            command = " ".join(psutil.Process(connection.pid).cmdline())[:120]
+        except psutil.Error:
+            command = "command not readable"
+        return f"pid {connection.pid} ({command})"
     return "a process of another user"
 
 

@@ -16,4 +16,4 @@ def expire(storage: Any, now: float | None = None) -> int:
 
 def forget(storage: Any, identity: str) -> bool:
     """Delete one turn; false when there is none with this id."""
-    return bool(erase(storage, memories.c.id == identity))
+    return "\0" not in identity and bool(erase(storage, memories.c.id == identity))

@@ -46,6 +46,7 @@ def insert(storage: Any, memory: Remembered) -> None:
 
 def fetch(storage: Any, ids: list[str], now: float | None = None) -> dict[str, Remembered]:
     """The turns with these ids that have not expired at `now` (None: expired ones too), by id."""
+    ids = [identity for identity in ids if "\0" not in identity]  # PostgreSQL refuses even to look for such a text
     if not ids:
         return {}
     query = sa.select(memories).where(memories.c.id.in_(ids))

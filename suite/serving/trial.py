@@ -22,6 +22,7 @@ from suite.errors import WeightsError
 from suite.serving.weights import Weights
 
 RECORD = "trial-loads.json"
+NO_LIBRARY = "llama.cpp itself cannot be loaded"  # how the child begins the reason that no model file is to blame for
 CHILD = Path(__file__).with_name("trial_child.py")
 SECONDS_AT_LEAST, BYTES_PER_SECOND = 120.0, 20_000_000  # how long a load may take, however slow the disk
 NEXT = {
@@ -37,7 +38,10 @@ _one_at_a_time = threading.Lock()
 
 def llama_folder() -> Path:
     """The folder of the installed llama_cpp package. Raises WeightsError, with how to get it, when there is none; imports nothing."""
-    spec = importlib.util.find_spec("llama_cpp")
+    try:
+        spec = importlib.util.find_spec("llama_cpp")
+    except (ImportError, ValueError):  # an import hook, or a broken stand-in, in the way
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError("llama-cpp-python is not installed, so no model can be loaded; run `python -m pip install llama-cpp-python` "
                            "(it needs a C/C++ compiler and about 7 minutes), or install conda-forge's build.")
@@ -79,6 +83,9 @@ def _run(weights: Weights, n_ctx: int, n_gpu_layers: int, folder: Path) -> float
         raise WeightsError(f"Model file {weights.path} kills llama.cpp with {name} in a trial load{f' ({told[:200]})' if told else ''}: "
                            f"{NEXT.get(name, 'copy the file again and compare its sha256')}.", signal=name)
     reason = next((line.removeprefix("reason: ") for line in reversed(said) if line.startswith("reason: ")), f"exit status {done.returncode}")
+    if reason.startswith(NO_LIBRARY):
+        raise WeightsError(f"No model can be loaded: {reason}; install it again on this machine with "
+                           "`pip install --force-reinstall --no-binary llama-cpp-python llama-cpp-python`.")
     told = next((line for line in said if "error" in line.lower() and not line.startswith("reason: ")), "")
     raise WeightsError(f"Model file {weights.path} fails its trial load: {reason}{f' ({told[:300]})' if told else ''}; "
                        "copy it again and compare its sha256, or choose another model.")

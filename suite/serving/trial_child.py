@@ -44,6 +44,8 @@ def main(folder: str, path: str, n_ctx: int, n_gpu_layers: int) -> None:
     logits = llama.llama_get_logits_ith(context, -1)
     if not ctypes.cast(logits, ctypes.c_void_p).value:
         refuse("llama.cpp gives no result for a token")
+    if any(logits[index] != logits[index] for index in range(llama.llama_vocab_n_tokens(vocab))):
+        refuse("its numbers are damaged: a token's scores are not numbers")
 
 
 def refuse(reason: str) -> None:

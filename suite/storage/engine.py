@@ -70,9 +70,9 @@ def open_storage(url: str, folder: Path) -> Storage:
     Raises StorageError when it cannot be reached, is damaged, or has a newer schema than this version knows.
     """
     file = folder / "suite.db" if not url else None
-    url = url or f"sqlite:///{file}"
     try:
-        parsed = make_url(url)
+        # the file as it is, not as part of an address: a folder's name may hold `%` or `?`
+        parsed = make_url(url) if url else sa.engine.URL.create("sqlite", database=str(file))
     except (sa.exc.ArgumentError, ValueError):  # its own words may hold a piece of the password
         raise StorageError("DATABASE_URL is not a database address such as postgresql://user:password@host:5432/name, with @ : / % in the password "
                            "written as %40 %3A %2F %25; leave it empty for SQLite.") from None
@@ -92,7 +92,7 @@ def open_storage(url: str, folder: Path) -> Storage:
     except StorageError:
         engine.dispose()
         raise
-    return Storage(url, engine, file)
+    return Storage(url or f"sqlite:///{file}", engine, file)
 
 
 def _engine(url: sa.engine.URL) -> Engine:
@@ -152,8 +152,8 @@ def _advice(text: str) -> str:
         return "It is damaged: stop the suite and restore the newest backup."
     if "readonly" in text or "unable to open" in text:
         return "Make the data directory writable, or set DATA_DIR to another."
-    if "authentication failed" in text or "does not exist" in text or "no password" in text:
+    if "authentication failed" in text or "no password" in text or (text.startswith("connection") and "does not exist" in text):
         return "Mend the user, the password or the name in DATABASE_URL."
-    if "connection" in text and ("refused" in text or "timeout" in text or "resolve" in text):
+    if text.startswith(("connection failed", "connection timeout", "failed to resolve")):
         return "Start that server, or mend the address in DATABASE_URL."
     return "Look at the database's own log."

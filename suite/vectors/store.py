@@ -202,8 +202,8 @@ def check_point(point: Point, size: int, distance: str) -> Point:
     try:
         json.dumps(point.payload, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadRequest(f"The payload of point {point.id!r} is not JSON in UTF-8 ({type(error).__name__}: {str(error)[:120]}); send text, finite numbers, "
-                         "true, false, null, lists and objects.", param="payload") from error
+        raise BadRequest(f"The payload of point {point.id!r} is not JSON in UTF-8 ({type(error).__name__}: {str(error)[:120]}); send text, finite "
+                         "numbers, true, false, null, lists and objects.", param="payload") from error
     vector = None if point.vector is None else check_vector(point.vector, size, distance, f"The vector of point {point.id!r}")
     return Point(point.id, vector, check_sparse(point.sparse, f"Point {point.id!r}") if point.sparse else None, point.payload)
 
