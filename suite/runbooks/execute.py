@@ -41,7 +41,7 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     path.parent.mkdir(parents=True, exist_ok=True)
     began, trouble = time.monotonic(), ""
     try:
-        papermill.execute_notebook(str(source), str(path), given, kernel_name="python3", progress_bar=progress, execution_timeout=CELL_SECONDS,
+        papermill.execute_notebook(_literal(source), _literal(path), given, kernel_name="python3", progress_bar=progress, execution_timeout=CELL_SECONDS,
                                    extra_arguments=QUIET)
     except papermill.exceptions.PapermillExecutionError as error:
         if error.ename != "RunFailed":  # that one is the verdict, which is read back below
@@ -75,6 +75,10 @@ def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seco
 
 def _listed(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, Mapping) and "id" in item]
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("{", "{{").replace("}", "}}")  # papermill fills parameters into braces, which a folder's name may hold
 
 
 def _archive(reports: Path, name: str) -> Path:
