@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from suite.settings import TABLE, load
 
+hypothesis_settings.register_profile("suite", deadline=None)  # no test asserts a time
+hypothesis_settings.load_profile("suite")
 # a shell that starts pytest in the background leaves it, and every child, deaf to Ctrl-C, which some tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # the shared test modules beside this file

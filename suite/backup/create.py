@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from suite.backup.postgres import dump
 from suite.backup.snapshot import MANIFEST, PARTIAL, Entry, Snapshot, Source, digest, write_manifest
 from suite.errors import StorageError, SuiteError
 
@@ -51,13 +52,14 @@ def create(folder: Path, sources: Sequence[Source]) -> Snapshot:
 
 
 def database(storage: Any) -> Source:
-    """The source for the suite's database, which must be SQLite: another one is backed up by its own tool, and said so."""
+    """The source for the suite's database: SQLite by its online backup, PostgreSQL by pg_dump."""
 
     def write(folder: Path) -> Mapping[str, Any]:
+        if storage.file is None and storage.engine.url.get_backend_name() == "postgresql":
+            return dump(storage.engine.url, folder)
         if storage.file is None:
             address = storage.engine.url.render_as_string(hide_password=True)
-            raise StorageError(f"The database {address} is not SQLite and is not in this backup; back it up with "
-                               f"'pg_dump --format=custom --file=suite.dump' and the same address.")
+            raise StorageError(f"The database {address} is neither SQLite nor PostgreSQL, so it is not backed up; use its own tool.")
         target = folder / "suite.db"
         with closing(sqlite3.connect(f"file:{storage.file}?mode=ro", uri=True)) as present, closing(sqlite3.connect(target)) as copy:
             present.backup(copy)
