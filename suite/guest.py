@@ -18,6 +18,7 @@ from suite.settings import Settings
 
 START_SECONDS = 600  # how long a host may take to load its models while a guest waits
 ANSWER_SECONDS = 30
+STATUS_SECONDS = 10  # a host that sleeps is found out within this, however patient requests to its models are
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Guest:
 
         Raises HostGone when it no longer answers.
         """
-        body: dict[str, Any] = self._clients[0].get("/v1/parts").json()
+        body: dict[str, Any] = self._clients[0].get("/v1/parts", timeout=STATUS_SECONDS).json()
         if body["host"]["id"] != self.record.id:
             raise HostGone("The host of this bench has ended and another one took its place; call suite.start() again to join it.")
         return body

@@ -55,7 +55,9 @@ class HostRecord:
     def alive(self) -> bool:
         """Whether the very process that wrote the record still runs."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) < 1.0
+            process = psutil.Process(self.pid)
+            # a process that has ended stays in the table until its parent asks; it hosts nothing any more
+            return abs(process.create_time() - self.process_started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -86,7 +88,7 @@ def claim(folder: Path) -> Claim | HostRecord:
 
     Raises HostGone when the holder of the lock neither answers nor writes its record.
     """
-    lock = filelock.FileLock(folder / "host.lock", mode=0o600)
+    lock = filelock.FileLock(folder / "host.lock", mode=0o600, thread_local=False)  # `suite down` ends the stack from another thread
     deadline = time.monotonic() + RECORD_SECONDS
     while True:
         try:

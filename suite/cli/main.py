@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,7 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         importlib.import_module(f"suite.cli.{group}").add(commands)
     parsed = parser.parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone (`| head -1`) can still be met
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more when it ends
+        return 141
     except SuiteError as error:
         if parsed.debug:
             raise

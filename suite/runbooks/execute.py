@@ -41,8 +41,8 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     path.parent.mkdir(parents=True, exist_ok=True)
     began, trouble = time.monotonic(), ""
     try:
-        papermill.execute_notebook(_literal(source), _literal(path), given, kernel_name="python3", progress_bar=progress, execution_timeout=CELL_SECONDS,
-                                   extra_arguments=QUIET)
+        papermill.execute_notebook(_literal(source), _literal(path), given, kernel_name="python3", progress_bar=progress,
+                                   execution_timeout=CELL_SECONDS, extra_arguments=QUIET)
     except papermill.exceptions.PapermillExecutionError as error:
         if error.ename != "RunFailed":  # that one is the verdict, which is read back below
             trouble = f"Cell {error.exec_count} of the runbook raised {error.ename}: {error.evalue}"

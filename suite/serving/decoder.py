@@ -24,6 +24,7 @@ from suite.serving.weights import Weights
 
 log = logging.getLogger("suite.serving")
 SHORT_SWITCH_S = 0.0005  # with Python's 5 ms a busy cell would halve the decoding speed
+LONGEST_TOKEN = 256  # characters; the longest of known vocabularies are runs of 128 blanks
 _loading = threading.Lock()  # Llama swaps sys.stdout while it loads; two at once would leave the process without one
 # llama.cpp asks "shall I stop?" between operations. strlen answers in C, without the GIL: a flag of "" is 0 (go on), one of "x" is 1 (stop).
 _strlen = ctypes.cast(ctypes.CDLL(None).strlen, llama_cpp.ggml_abort_callback)
@@ -93,6 +94,10 @@ class Decoder:
 
     def stream(self, request: Request) -> ReplyStream:
         """Queue the request. Raises ContextOverflow with both numbers, BadRequest when the template refuses, NotReady when closed."""
+        size = sum(len(str(message.get("content", ""))) for message in request.messages)
+        if size > self.n_ctx * LONGEST_TOKEN:  # before its tokens are counted, which takes seconds per megabyte and holds up everybody
+            raise ContextOverflow(f"The prompt has {size:,} characters, more than the context of {self.name} holds ({self.n_ctx} tokens); "
+                                  "shorten it, or raise LLAMA_CTX.", param="messages", n_ctx=self.n_ctx)
         with self._gate:
             if not self._open:
                 raise NotReady(f"{self.name} was unloaded; load it again.", part=self.name, retry_after=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,9 @@ def open_storage(url: str, folder: Path) -> Storage:
     Raises StorageError when it cannot be reached, is damaged, or has a newer schema than this version knows.
     """
     file = folder / "suite.db" if not url else None
+    if file is not None:
+        with contextlib.suppress(OSError):  # where it cannot be made, SQLite says so below; its other files take over this one's mode
+            file.touch(mode=0o600)
     try:
         # the file as it is, not as part of an address: a folder's name may hold `%` or `?`
         parsed = make_url(url) if url else sa.engine.URL.create("sqlite", database=str(file))
