@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from suite.memory.memory import Memory
     from suite.stack import Stack
 
+COLUMNS = ("part", "port", "state", "why")
+SMOKE = "Smoke profile: the bundled models prove that the stack works; their answers mean nothing."
+
 _open: dict[Path, Bench] = {}  # the benches of this process, by data directory
 _opening = threading.Lock()
 
@@ -69,7 +72,7 @@ class Bench:
 
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""
-        self._live(None)
+        self.status()  # a bench whose host has ended must not run the book on another stack
         # only what the other kernel needs to find this stack and its archive: a report shows its parameters, and must hold no secret
         here = {name: str(getattr(self.settings, name)) for name in ("data_dir", "reports_dir")}
         parameters["settings"] = {**here, **parameters.get("settings", {})}
@@ -103,28 +106,25 @@ class Bench:
         return face
 
     def __repr__(self) -> str:
-        if self.stopped:
-            return "<Bench stopped>"
-        rows = [[part["name"], part["port"], _word(part), "; ".join(part["reasons"])] for part in self.status()["parts"]]
-        return f"{self._title()}\n{render.text_table(['part', 'port', 'state', 'why'], rows)}\n{self._note()}".rstrip()
+        try:
+            title, rows, note = self._card()
+        except HostGone as gone:
+            return f"<Bench: {gone}>"
+        return f"{title}\n{render.text_table(COLUMNS, rows)}\n{note}".rstrip()
 
     def _repr_html_(self) -> str:
-        if self.stopped:
-            return render.card("Local AI Suite", [], note="This bench was stopped.")
-        rows = [[part["name"], part["port"], _word(part), "; ".join(part["reasons"])] for part in self.status()["parts"]]
-        return render.table(["part", "port", "state", "why"], rows, title=self._title(), note=self._note())
+        try:
+            title, rows, note = self._card()
+        except HostGone as gone:
+            return render.card("Local AI Suite", [], note=str(gone))
+        return render.table(COLUMNS, rows, title=title, note=note)
 
-    def _title(self) -> str:
-        record = self._behind.record
+    def _card(self) -> tuple[str, list[list[Any]], str]:
+        status, record = self.status(), self._behind.record
         where = "hosted by this process" if self.hosting else f"guest of pid {record.pid}"
-        return f"Local AI Suite {record.version} · profile {record.profile} · stage {record.stage} · {where}"
-
-    def _note(self) -> str:
-        return "Smoke profile: the bundled models prove that the stack works; their answers mean nothing." if self.status()["host"]["smoke"] else ""
-
-
-def _word(part: dict[str, Any]) -> str:
-    return "ready" if part["ready"] else "not ready"
+        title = f"Local AI Suite {record.version} · profile {record.profile} · stage {record.stage} · {where}"
+        rows = [[part["name"], part["port"], "ready" if part["ready"] else "not ready", "; ".join(part["reasons"])] for part in status["parts"]]
+        return title, rows, SMOKE if status["host"]["smoke"] else ""
 
 
 def start(profile: str | None = None, *, attach: bool = False, **settings: Any) -> Bench:

@@ -20,7 +20,7 @@ from suite.access.key import create_key
 from suite.access.policy import load_policy
 from suite.backup.create import create, database, vectors
 from suite.embedding.embed import Embedder
-from suite.errors import PortBusy
+from suite.errors import PortBusy, SettingsError
 from suite.gateway.gateway import Gateway
 from suite.host import PARTS, Claim, HostRecord, choose_ports, token_folder
 from suite.http.apps import apps
@@ -124,11 +124,12 @@ class Stack:
 
     def _jobs(self, memory: Memory) -> list[Job]:
         s = self.settings
-        return [
-            Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval),
-            Job("sync", memory.sync, every=s.memory_sync_interval),
-            Job("backup", self.backup, daily=s.memory_backup_cron),
-        ]
+        try:
+            backup = Job("backup", self.backup, daily=s.memory_backup_cron)
+        except SettingsError as error:
+            raise SettingsError(f"MEMORY_BACKUP_CRON is {s.memory_backup_cron!r} but must be a local time HH:MM, such as 03:00.") from error
+        expiry = Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval)
+        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup]
 
     def backup(self) -> dict[str, Any]:
         """Make one snapshot of the database and the vectors now."""

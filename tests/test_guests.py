@@ -129,6 +129,9 @@ def test_a_killed_host_is_one_error_and_the_guest_takes_over_with_all_that_was_a
     host.kill()
     with pytest.raises(Raised, match=r"^HostGone: Nobody answers.*call suite\.start\(\) again"):
         guest.ask("bench.chat('hello')")
+    assert guest.ask("repr(bench)").startswith("<Bench: Nobody answers")
+    with pytest.raises(Raised, match=r"^HostGone"):
+        guest.ask("bench.run('phase2_health')")
     guest.ask(START)
     assert guest.ask("bench.hosting") is True
     assert sorted(guest.ask("[r.id for r in bench.memory.recall('pelican', limit=9, how='words')]")) == sorted(kept)

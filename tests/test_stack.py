@@ -15,7 +15,7 @@ import pytest
 
 import suite
 from suite import bench as benches
-from suite.errors import ApprovalNeeded, DataDirError, Denied, HostGone, HostMismatch, NotReady, PortBusy, SettingsError, StartError
+from suite.errors import ApprovalNeeded, DataDirError, Denied, HostGone, HostMismatch, NotReady, PortBusy, SettingsError, StartError, StorageError
 from suite.host import PARTS, PORTS, choose_ports
 
 
@@ -148,6 +148,7 @@ def test_a_busy_port_starts_nothing_and_leaves_nothing(models_dir: Path, tmp_pat
 @pytest.mark.parametrize(("arguments", "error", "said"), [
     ({"profile": "gpu-9000"}, Exception, "gpu-9000"), ({"port_base": "soon"}, StartError, "'soon' but must be a whole number or `auto`"),
     ({"port_base": "60000"}, StartError, "leads to port"), ({"rag_topk": "x"}, SettingsError, "RAG_TOPK is 'x'"),
+    ({"memory_backup_cron": "25:99"}, SettingsError, "MEMORY_BACKUP_CRON is '25:99'"), ({"database_url": "sqlite://"}, StorageError, "without a file"),
     ({"bind": "203.0.113.7", "port_base": "auto"}, StartError, "Cannot listen on 203.0.113.7"),
 ])
 def test_what_cannot_be_started_is_said_in_one_sentence(tmp_path: Path, arguments: dict[str, str], error: type[Exception], said: str) -> None:

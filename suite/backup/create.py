@@ -55,11 +55,8 @@ def database(storage: Any) -> Source:
     """The source for the suite's database: SQLite by its online backup, PostgreSQL by pg_dump."""
 
     def write(folder: Path) -> Mapping[str, Any]:
-        if storage.file is None and storage.engine.url.get_backend_name() == "postgresql":
-            return dump(storage.engine.url, folder)
         if storage.file is None:
-            address = storage.engine.url.render_as_string(hide_password=True)
-            raise StorageError(f"The database {address} is neither SQLite nor PostgreSQL, so it is not backed up; use its own tool.")
+            return dump(storage.engine.url, folder)
         target = folder / "suite.db"
         with closing(sqlite3.connect(f"file:{storage.file}?mode=ro", uri=True)) as present, closing(sqlite3.connect(target)) as copy:
             present.backup(copy)

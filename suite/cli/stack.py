@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from suite import render
-from suite.errors import HostGone, StartError, SuiteError
+from suite.errors import DataDirError, HostGone, StartError, SuiteError
 from suite.settings import Settings, load
 
 UP_SECONDS = 600
@@ -120,8 +120,11 @@ def run_down(_args: argparse.Namespace) -> int:
     if record is None:
         print("suite: nothing runs on this data directory.")
         return 0
-    with _client(record) as client:
-        client.post("/v1/stop")
+    try:
+        with _client(record) as client:
+            client.post("/v1/stop")
+    except (HostGone, DataDirError):  # it is ending already; whether it has is seen below
+        pass
     deadline = time.monotonic() + DOWN_SECONDS
     while _record(settings) is not None:
         if time.monotonic() > deadline:

@@ -9,8 +9,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
-from suite.errors import BadRequest, SuiteError
+from suite.errors import BadRequest, NotFound, SuiteError
 
 log = logging.getLogger("suite.http")
 
@@ -30,6 +31,12 @@ def add_problems(app: FastAPI) -> None:
     def _ours(_request: Request, error: SuiteError) -> Problem:
         retry = error.facts.get("retry_after")
         return Problem(error.to_dict(), error.status, headers={"Retry-After": str(int(retry))} if retry else None)
+
+    @app.exception_handler(HTTPException)
+    def _route(request: Request, error: HTTPException) -> Problem:
+        kind = NotFound if error.status_code == 404 else BadRequest
+        body = kind(f"{request.method} {request.url.path[:200]} is no route of this port ({error.detail}); look at the list in the README.").to_dict()
+        return Problem(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     def _body(_request: Request, error: RequestValidationError) -> Problem:

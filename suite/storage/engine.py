@@ -82,11 +82,15 @@ def open_storage(url: str, folder: Path) -> Storage:
                            "written as %40 %3A %2F %25; leave it empty for SQLite.") from None
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")  # the driver that we install
+    if parsed.get_backend_name() not in ("sqlite", "postgresql") or (parsed.get_backend_name() == "sqlite" and not parsed.database):
+        asked = repr(parsed.get_backend_name()) + ("" if parsed.database else " without a file or name")
+        raise StorageError(f"DATABASE_URL asks for {asked}, but the suite keeps its data in a SQLite file or in PostgreSQL; "
+                           "correct it, or leave it empty for SQLite.")
     try:
         engine = _engine(parsed)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise StorageError(f"No driver for {parsed.drivername} ({error}); install local-ai-suite[postgres].") from error
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
+    if parsed.get_backend_name() == "sqlite":
         file = Path(parsed.database)
     try:
         migrate.upgrade(engine)
@@ -102,8 +106,6 @@ def open_storage(url: str, folder: Path) -> Storage:
 def _engine(url: sa.engine.URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         return _postgres(url)
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")

@@ -163,15 +163,6 @@ def test_an_unfinished_backup_never_verifies(snapshot):
     assert any("never finished" in problem for problem in verify(partial).problems)
 
 
-def test_a_database_of_another_kind_is_refused(tmp_path):
-    engine = sa.create_engine("sqlite://")
-    elsewhere = SimpleNamespace(file=None, engine=engine)
-    with pytest.raises(StorageError, match="neither SQLite nor PostgreSQL"):
-        create(tmp_path / "backups", [database(elsewhere)])
-    engine.dispose()
-    assert list((tmp_path / "backups").iterdir()) == []
-
-
 def test_a_postgres_that_cannot_be_dumped_is_an_error_that_keeps_nothing_and_shows_no_password(tmp_path, monkeypatch):
     url = sa.engine.make_url("postgresql+psycopg://me:hunter2@127.0.0.1:9/none")
     elsewhere = SimpleNamespace(file=None, engine=SimpleNamespace(url=url))

@@ -88,6 +88,8 @@ def test_an_error_has_openai_shape_and_a_bug_shows_nothing_of_its_inside(url: st
     assert missing.json()["error"]["type"] == "NotFound"
     bug = get(url + "/bug", Authorization=f"Bearer {TOKEN}")
     assert bug.status_code == 500 and "inside" not in bug.text and "ValueError" in bug.text
+    nowhere = get(url + "/nowhere", Authorization=f"Bearer {TOKEN}")
+    assert nowhere.status_code == 404 and nowhere.json()["error"]["type"] == "NotFound"
     assert "n:" in get(url + "/number/x", Authorization=f"Bearer {TOKEN}").json()["error"]["message"]
 
 

@@ -119,5 +119,9 @@ def test_two_writers_wait_for_each_other(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="DATABASE_URL is not a database address"):
         open_storage("::nonsense", tmp_path)
-    with pytest.raises(StorageError, match="No driver for nosuch"):
-        open_storage("nosuch://x/y", tmp_path)
+    with pytest.raises(StorageError, match=r"asks for 'mysql', but the suite keeps its data in a SQLite file or in PostgreSQL"):
+        open_storage("mysql://x/y", tmp_path)
+    with pytest.raises(StorageError, match=r"asks for 'sqlite' without a file or name"):
+        open_storage("sqlite://", tmp_path)
+    with pytest.raises(StorageError, match=r"No driver for postgresql\+nosuch"):
+        open_storage("postgresql+nosuch://x/y", tmp_path)
