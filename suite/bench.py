@@ -22,6 +22,8 @@ from suite.storage.place import open_data_dir
 from suite.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from suite.memory.memory import Memory
     from suite.stack import Stack
 
@@ -59,6 +61,10 @@ class Bench:
     def collection(self, name: str = "") -> Collection:
         """The documents kept under `name`; relative paths given to it resolve in the directory of the call."""
         return Collection(self._live(self._behind.knowledge), name or self.settings.rag_default_collection, Path.cwd())
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """One unit-length float32 vector per text, shape (n, 384), in order. Raises BadRequest for too many or too long texts, NotReady."""
+        return self._live(self._behind.embedder).embed(texts)
 
     @property
     def memory(self) -> Memory:

@@ -10,6 +10,7 @@ from typing import Any
 from suite.errors import HostGone, HostMismatch
 from suite.host import HostRecord
 from suite.http.client import Client
+from suite.http.remote_embedding import RemoteEmbedder
 from suite.http.remote_gateway import RemoteGateway
 from suite.http.remote_knowledge import RemoteKnowledge
 from suite.http.remote_memory import RemoteMemory
@@ -31,7 +32,8 @@ class Guest:
     knowledge: RemoteKnowledge
     memory: RemoteMemory
     tools: RemoteTools
-    _clients: list[Client]
+    embedder: RemoteEmbedder
+    _clients: dict[str, Client]
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def status(self) -> dict[str, Any]:
@@ -39,7 +41,7 @@ class Guest:
 
         Raises HostGone when it no longer answers.
         """
-        body: dict[str, Any] = self._clients[0].get("/v1/parts", timeout=STATUS_SECONDS).json()
+        body: dict[str, Any] = self._clients["api-gateway"].get("/v1/parts", timeout=STATUS_SECONDS).json()
         if body["host"]["id"] != self.record.id:
             raise HostGone("The host of this bench has ended and another one took its place; call suite.start() again to join it.")
         return body
@@ -47,7 +49,7 @@ class Guest:
     def stop(self) -> None:
         """Let go of the connections; the host goes on."""
         self.stopped.set()
-        for client in self._clients:
+        for client in self._clients.values():
             client.close()
 
 
@@ -64,10 +66,11 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
             "to use what is there, or `suite down` to end it first.", pid=record.pid)
     token = record.token()
     slow = settings.llm_request_timeout * 2
-    clients = [Client(record.url("api-gateway"), token, slow), Client(record.url("rag"), token, slow),
-               Client(record.url("memory-api"), token, ANSWER_SECONDS), Client(record.url("mcp-server"), token, ANSWER_SECONDS)]
-    gateway = RemoteGateway(clients[0])
-    guest = Guest(record, gateway, RemoteKnowledge(clients[1]), RemoteMemory(clients[2]), RemoteTools(clients[3]), clients)
+    waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow}
+    clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
+    gateway = RemoteGateway(clients["api-gateway"])
+    guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
+                  RemoteEmbedder(clients["embedding"]), clients)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

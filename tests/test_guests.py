@@ -59,6 +59,8 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "chat": "{k: v for k, v in bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0).to_dict().items() if k not in ('seconds', 'tokens_per_second', 'timings')}",
         "stream": "''.join(bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0, stream=True))",
         "stream reply": "(lambda s: (list(s), s.reply.text, s.reply.smoke))(bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0, stream=True))[1:]",
+        "embed": "bench.embed(['The archive is on the third floor.', '문서고']).tolist()",
+        "no texts": "bench.embed([]).shape",
         "search": "[h.to_dict() for h in bench.collection('parity').search('where is the archive room')]",
         "ask": "[c.to_dict() for c in bench.collection('parity').ask('문서고는 몇 층?').citations]",
         "documents": "[d if isinstance(d, (dict, str)) else d.to_dict() for d in bench.collection('parity').documents()]",
@@ -77,6 +79,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "bad chat": "bench.chat('', max_tokens=2)", "bad sampling": "bench.chat('x', temperature=-1)", "bad model": "bench.chat('x', model='gpt-9')",
         "denied": "bench.tools.call('read_file', path='../../etc/passwd')", "no tool": "bench.tools.call('fly')", "bad argument": "bench.tools.call('read_file', pth='a')",
         "blank": "bench.collection('parity').ask('  ')", "bad name": "bench.collection('No/Such').search('x')", "bad how": "bench.memory.recall('x', how='magic')",
+        "one text": "bench.embed('x')", "long text": "bench.embed(['x' * 8001])",
         "stranger": "bench.tools.call('list_files', actor='stranger')",
     }
     for name, code in errors.items():

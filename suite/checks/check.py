@@ -77,4 +77,4 @@ def _result(check: Check, judged: Judgement, criterion: Criterion, evidence: lis
     happened = judged.state not in ("not-run", "not-applicable")
     observed = {"value": judged.broken if happened else None, "unit": UNIT, "n": judged.judged}
     return Result(check.id, check.title, check.phase, check.category, judged.state, observed, criterion.to_dict(),
-                  -float(judged.broken) if happened else None, tuple(evidence), started, now(), proven_red_at)
+                  0.0 - judged.broken if happened else None, tuple(evidence), started, now(), proven_red_at)

@@ -154,11 +154,6 @@ def examine(record: Mapping[str, Any], criteria: Criteria) -> tuple[str, list[st
     return ("fail" if doubts else judged.state), doubts
 
 
-def recompute(record: Mapping[str, Any], criteria: Criteria) -> str:
-    """The state of a result, computed again from its evidence and the criteria alone."""
-    return examine(record, criteria)[0]
-
-
 def _doubts(record: Mapping[str, Any], criterion: Criterion, found: list[Mapping[str, Any]], values: Mapping[str, Any],
             judged: Judgement) -> list[str]:
     entries, observed = criterion.entries(values), record.get("observed") or {}

@@ -46,12 +46,6 @@ def open_data_dir(path: Path) -> Path:
     return path
 
 
-def keeps_modes(path: Path) -> bool:
-    """Whether a file made 0600 under `path` stays private there."""
-    with tempfile.TemporaryDirectory(dir=path) as scratch:
-        return not _modes(Path(scratch))
-
-
 def filesystem(path: Path) -> str:
     """The type of the filesystem that holds `path`, as the kernel names it (`ext4`, `9p`, `drvfs` …)."""
     best, kind = "", "unknown"

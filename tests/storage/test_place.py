@@ -60,6 +60,5 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         place.open_data_dir(tmp_path / "data")
 
 
-def test_the_probes_pass_here_and_name_the_filesystem(tmp_path: Path) -> None:
-    assert place.keeps_modes(tmp_path)
+def test_the_filesystem_is_named(tmp_path: Path) -> None:
     assert place.filesystem(tmp_path) not in ("", "unknown")
