@@ -113,6 +113,7 @@ class Stack:
                           code=s.api_gateway_code_model, timeout=s.llm_request_timeout)
         embedder = Embedder(s, s.models_dir, data / "cache")
         store = open_store(s, data / "vectors")
+        self._closers.append(store.close)  # it is open from here on, whatever the rest of this does
         knowledge = Knowledge(self.storage, store, embedder, lambda messages, options: gateway.chat(messages, **options), s)
         memory = Memory(self.storage, store, embedder, s)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s)

@@ -250,8 +250,11 @@ def test_many_threads_write_read_and_delete_without_losing_a_point(tmp_path):
 
 
 def test_closing_ends_the_background_thread(tmp_path):
-    filled(tmp_path).close()
-    assert [thread.name for thread in threading.enumerate() if thread.name == "suite-vectors-optimize"] == []
+    before = set(threading.enumerate())
+    store = filled(tmp_path)
+    assert {thread.name for thread in set(threading.enumerate()) - before} == {"suite-vectors-optimize"}
+    store.close()
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):
