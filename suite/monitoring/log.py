@@ -14,6 +14,7 @@ from suite.errors import DataDirError
 from suite.text.secret import masked, masked_text
 
 NAME = "suite"
+LENT = ("uvicorn", "mcp")  # libraries whose warnings belong in the file, not on the standard error of whichever cell runs
 FILE = "suite.jsonl"
 MAX_BYTES = 5_000_000
 KEPT = 5  # rotated files beside the current one
@@ -35,7 +36,8 @@ class FileLog:
             raise DataDirError(f"The log {folder / FILE} cannot be written ({error.strerror}); make the folder writable or free space.") from error
         self._sink.setLevel(level)
         self._sink.setFormatter(_Lines())
-        logger.addHandler(self._sink)
+        for name in (NAME, *LENT):
+            logging.getLogger(name).addHandler(self._sink)
         _settle_level(logger)
 
     @property
@@ -50,10 +52,10 @@ class FileLog:
 
     def close(self) -> None:
         """Let go of the file; safe to call twice."""
-        logger = logging.getLogger(NAME)
-        logger.removeHandler(self._sink)
+        for name in (NAME, *LENT):
+            logging.getLogger(name).removeHandler(self._sink)
         self._sink.close()
-        _settle_level(logger)
+        _settle_level(logging.getLogger(NAME))
 
 
 def _settle_level(logger: logging.Logger) -> None:

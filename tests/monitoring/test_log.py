@@ -118,3 +118,12 @@ def test_a_record_that_cannot_be_written_is_counted_not_printed(log: FileLog, ca
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataDirError, match="cannot be written"):
         FileLog(tmp_path / "gone")
+
+
+def test_what_the_web_server_warns_of_is_in_the_file_and_not_on_standard_error(tmp_path, capsys):
+    log = FileLog(tmp_path)
+    logging.getLogger("uvicorn.error").warning("a stream was cut off")
+    log.close()
+    logging.getLogger("uvicorn.error").warning("after the stack has stopped")
+    assert "a stream was cut off" in (tmp_path / "suite.jsonl").read_text(encoding="utf-8")
+    assert "a stream was cut off" not in capsys.readouterr().err
