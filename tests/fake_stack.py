@@ -22,7 +22,11 @@ TOKEN = "sesame"
 
 
 class FakeStack:
-    """All eight ports. `bend(route, change)` lets `change` rewrite the answer of a route, given as "part METHOD path-pattern"."""
+    """All eight ports. `bend(route, change)` lets `change` rewrite the answer of a route, given as "part METHOD path-pattern".
+
+    `pretend(route)` lets a route say yes and do nothing; `delay(route, seconds)` lets it seem slow on the checks' clock; `arms` are what
+    memory can search with.
+    """
 
     def __init__(self, *, foreign: bool = False) -> None:
         self.foreign, self.began = foreign, time.time()
@@ -31,13 +35,31 @@ class FakeStack:
         self.memories: dict[str, str] = {}
         self.indexed: dict[str, Path] = {}
         self.audit = 7
+        self.pretended: list[str] = []
+        self.arms = {"words", "vector"}
+        self.late = 0.0
 
     def bend(self, route: str, change: Callable[[Answer], Answer]) -> FakeStack:
         self.bends.append((route, change))
         return self
 
+    def pretend(self, route: str) -> FakeStack:
+        self.pretended.append(route)
+        return self
+
+    def delay(self, route: str, seconds: float) -> FakeStack:
+        def late(found: Answer) -> Answer:
+            self.late += seconds
+            return found
+
+        return self.bend(route, late)
+
+    def clock(self) -> float:
+        return time.perf_counter() + self.late
+
     def answer(self, part: str, method: str, path: str, body: Any, headers: dict[str, str]) -> Answer:
-        found = self._answer(part, method, path, body, headers)
+        idle = any(re.fullmatch(route, f"{part} {method} {path}") for route in self.pretended)
+        found = (200, {"success": True, "result": True}) if idle else self._answer(part, method, path, body, headers)
         for route, change in self.bends:
             if re.fullmatch(route, f"{part} {method} {path}"):
                 found = change(found)
@@ -132,7 +154,8 @@ class FakeStack:
         if method == "DELETE":
             return 200, {"success": self.memories.pop(path.rsplit("/", 1)[-1], None) is not None}
         if path.endswith("/search"):
-            return 200, {"results": [{"id": key} for key, text in self.memories.items() if body["query"] in text]}
+            able = ("vector" if body["use_vector_search"] else "words") in self.arms
+            return 200, {"results": [{"id": key} for key, text in self.memories.items() if able and body["query"] in text]}
         self.memories[f"m{len(self.memories)}"] = body["user_query"] + body["ai_response"]
         return 200, {"success": True, "conversation_id": f"m{len(self.memories) - 1}", "project_id": "default"}
 
@@ -141,9 +164,9 @@ class FakeStack:
         def handle(request: httpx.Request) -> httpx.Response:
             body = json.loads(request.content) if request.content else None
             status, found = self.answer(request.url.host, request.method, request.url.path, body, dict(request.headers))
-            return httpx.Response(status, json=found)
+            return httpx.Response(status, content=json.dumps(found))  # httpx's own `json=` refuses NaN, which a server may send
 
-        return Target({part: f"http://{part}" for part in PORTS}, TOKEN, transport=httpx.MockTransport(handle), **more)
+        return Target({part: f"http://{part}" for part in PORTS}, TOKEN, transport=httpx.MockTransport(handle), clock=self.clock, **more)
 
     @contextmanager
     def served(self) -> Iterator[dict[str, str]]:

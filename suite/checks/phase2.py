@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -12,19 +12,25 @@ from suite.checks import fault
 from suite.checks.check import Check, Observation
 from suite.checks.target import NINE, ExpectedModel, Target
 from suite.checks.trace import MARK, fixture, marker, vectors_of
-from suite.errors import UpstreamError
+from suite.errors import NotReady, UpstreamError
 
 ASK = "Name three colours."
 
 
-def _asked(seen: Observation, target: Target, part: str, *ready_paths: str) -> None:
-    """The two questions every part answers for itself: would it serve now, and does it do its work."""
-    seen.values["ready"], why = target.ready(part, *ready_paths)
+def _asked(seen: Observation, target: Target, part: str, *ready_paths: str) -> bool:
+    """The two questions every part answers for itself: would it serve now, and does it do its work. False when nobody listens."""
+    try:
+        seen.values["ready"], why = target.ready(part, *ready_paths)
+    except NotReady as error:
+        seen.values |= {"ready": False, "deep": False}
+        seen.note("refused", reason=str(error))
+        return False
     if why:
         seen.note("ready", reasons=why)
     seen.values["deep"], why = target.deep(part)
     if not seen.values["deep"]:
         seen.note("deep", reasons=why)
+    return True
 
 
 def start_of_stack(target: Target, seen: Observation) -> None:
@@ -56,7 +62,8 @@ def start_of_stack(target: Target, seen: Observation) -> None:
 def tools(target: Target, seen: Observation) -> None:
     """P2.2: one call allowed, one denied, both in the audit trail."""
     arguments, stranger = {"path": "."}, f"nobody_{marker()}"
-    _asked(seen, target, "mcp-server")
+    if not _asked(seen, target, "mcp-server"):
+        return
     path = "/tools/list_files/call"
     first = _told(target.call("POST", "mcp-server", path, json=arguments))
     denied = target.call("POST", "mcp-server", path, json=arguments, headers={"X-Actor": stranger, "X-User-ID": stranger})
@@ -71,65 +78,71 @@ def tools(target: Target, seen: Observation) -> None:
 
 def gateway(target: Target, seen: Observation) -> None:
     """P2.3: every alias is listed, answers itself (not by its stand-in), and no upstream is out."""
-    _asked(seen, target, "api-gateway")
-    listed = [entry["id"] for entry in target.json("GET", "api-gateway", "/v1/models")["data"]]
+    if not _asked(seen, target, "api-gateway"):
+        return
+    models = _heard(seen, target, "GET", "api-gateway", "/v1/models").get("data")
+    listed = [entry["id"] for entry in models or []]
     asked = [*target.aliases, *(name for name in listed if name not in target.aliases)]
     silent, stand_ins, smoke = [], [], False
     for alias in asked:
-        body = _complete(target, "api-gateway", alias, tokens=8)
-        suite = body.get("suite") or {}
-        text = body["choices"][0]["message"]["content"] or ""
+        body = _complete(seen, target, "api-gateway", alias, tokens=8)
+        suite, text, tokens = body.get("suite") or {}, _text(body), _tokens(body)
         smoke = smoke or bool(suite.get("smoke"))
-        if not text or not body.get("usage", {}).get("completion_tokens"):
+        if not text or not tokens:
             silent.append(alias)
         if suite.get("fallback"):
             stand_ins.append(alias)
-        seen.note("reply", alias=alias, text=text[:80], tokens=body.get("usage", {}).get("completion_tokens"), why=suite.get("why"))
+        seen.note("reply", alias=alias, text=text[:80], tokens=tokens, why=suite.get("why"))
     health = _told(target.call("GET", "api-gateway", "/health"))
-    out = health.get("reasons") or health.get("unhealthy_endpoints") or []
+    out = health.get("reasons", health.get("unhealthy_endpoints"))  # our name for the list, and the original's
     seen.values |= {"aliases_missing": len(set(target.aliases) - set(listed)), "aliases_silent": len(silent), "aliases_by_stand_in": len(stand_ins),
-                    "upstreams_out": len(out)}
+                    "upstreams_out": len(out) if isinstance(out, list) else None}
     _smoke(seen, smoke)
 
 
 def retrieval(target: Target, seen: Observation) -> None:
     """P2.4: a small document goes in, an answer cites it, and nothing stays behind."""
     name = f"{MARK}-{marker()}"
-    _asked(seen, target, "rag")
+    if not _asked(seen, target, "rag"):
+        return
     with fixture(name) as document:
         try:
             # the original's /index reads the query string, ours the body
-            added = target.json("POST", "rag", "/index", json={"collection": name, "paths": [str(document.path)]},
-                                params={"collection": name, "path": str(document.path)})
-            seen.values["chunks"] = added.get("chunks")
-            reply = target.json("POST", "rag", "/query", json={"query": document.question, "collection": name, "topk": 2})
+            added = _heard(seen, target, "POST", "rag", "/index", json={"collection": name, "paths": [str(document.path)]},
+                           params={"collection": name, "path": str(document.path)})
+            seen.values["chunks"] = added.get("chunks", 0)
+            question = {"query": document.question, "collection": name, "topk": 2}
+            reply = _heard(seen, target, "POST", "rag", "/query", json=question) if added else {}
         finally:
             target.call("DELETE", "rag", f"/collections/{name}")
         ours = [item for item in reply.get("citations") or [] if item.get("path") == str(document.path)]
         seen.values["citations"] = len(ours)
         seen.values["quotes_found"] = sum(document.holds(item["start"], item["end"], item["quote"]) for item in ours)
     seen.values["answer_length"] = len(reply.get("answer") or "")
-    after = _collections(target)
-    seen.values["left_behind"] = None if after is None else sum(name in entry for entry in after)
+    if "qdrant" in target.urls:
+        after = _collections(seen, target)
+        seen.values["left_behind"] = False if after is None else sum(name in entry for entry in after)
     seen.note("answer", question=document.question, text=(reply.get("answer") or "")[:200], citations=ours[:2])
     _smoke(seen, bool(reply.get("smoke") or (reply.get("suite") or {}).get("smoke")))
 
 
 def embedding(target: Target, seen: Observation) -> None:
     """P2.5: the vectors themselves are measured, not what the part says of them."""
-    _asked(seen, target, "embedding")
+    if not _asked(seen, target, "embedding"):
+        return
     texts = ["The backup runs at three in the morning.", "Violins are made of spruce and maple.", "The backup runs at three in the morning."]
-    body = target.json("POST", "embedding", "/embed", json={"texts": texts})
-    again = target.json("POST", "embedding", "/embed", json={"texts": texts[:1]})
-    one, other, same = body["embeddings"]
-    repeat = again["embeddings"][0]
-    seen.values |= {
-        "dimension": len(one) if len({len(vector) for vector in body["embeddings"]}) == 1 else None,
-        "stated_dimension": body.get("dim"),
-        "norm_error": max(abs(math.sqrt(math.fsum(x * x for x in vector)) - 1) for vector in body["embeddings"]),
-        "repeat_distance": max(math.dist(one, same), math.dist(one, repeat)),
-        "difference": math.dist(one, other),
-    }
+    body = _heard(seen, target, "POST", "embedding", "/embed", json={"texts": texts})
+    again = _heard(seen, target, "POST", "embedding", "/embed", json={"texts": texts[:1]})
+    seen.values["stated_dimension"] = body.get("dim")
+    given = [*body.get("embeddings", []), *again.get("embeddings", [])]
+    if len(given) != 4:
+        seen.note("refused", reason=f"embedding gave {len(given)} vectors for four texts")
+        return
+    one, other, same, repeat = given
+    seen.values["dimension"] = len(one) if len({len(vector) for vector in given}) == 1 else None
+    seen.values["norm_error"] = _worst(abs(math.sqrt(math.fsum(x * x for x in vector)) - 1) for vector in given)
+    if seen.values["dimension"] is not None:
+        seen.values |= {"repeat_distance": _worst([math.dist(one, same), math.dist(one, repeat)]), "difference": math.dist(one, other)}
     seen.note("model", model=body.get("model"), first=one[:4])
 
 
@@ -145,19 +158,19 @@ def code_server(target: Target, seen: Observation) -> None:
 
 def _server(target: Target, seen: Observation, part: str, role: str) -> None:
     """One model server: the file that the profile asks for is the one that answers, and fast enough to be of use."""
-    _asked(seen, target, part)
-    served = target.json("GET", part, "/v1/models")["data"]
+    if not _asked(seen, target, part):
+        return
+    served = _heard(seen, target, "GET", part, "/v1/models").get("data")
     if not served:
-        seen.note("model", reason="GET /v1/models lists none: no model is loaded")
+        seen.note("refused", reason=f"{part} lists no model in GET /v1/models: none is loaded")
         return
     entry = served[0]
-    wanted = _expected(target, role)
+    wanted = _expected(seen, target, role)
     seen.values["expected_model"] = _absent(target) if wanted is None else _same_model(entry, wanted)
-    began = time.perf_counter()
-    body = _complete(target, part, entry["id"], tokens=32)
-    seconds = time.perf_counter() - began
-    tokens = body["usage"]["completion_tokens"]
-    seen.values |= {"tokens": tokens, "tokens_per_second": tokens / seconds, "text_length": len(body["choices"][0]["message"]["content"] or "")}
+    began = target.clock()
+    body = _complete(seen, target, part, entry["id"], tokens=32)
+    seconds, tokens = target.clock() - began, _tokens(body)
+    seen.values |= {"tokens": tokens, "tokens_per_second": tokens / seconds, "text_length": len(_text(body))}
     seen.note("model", **{key: entry.get(key) for key in ("id", "path", "file", "sha256", "n_ctx", "n_gpu_layers") if key in entry})
     seen.note("expected", **(vars(wanted) if wanted else {"reason": "this stack names no profile; pass `profile` to compare its models"}))
     _smoke(seen, bool(entry.get("smoke") or (body.get("suite") or {}).get("smoke")))
@@ -166,62 +179,98 @@ def _server(target: Target, seen: Observation, part: str, role: str) -> None:
 def vectors(target: Target, seen: Observation) -> None:
     """P2.8: a point is written, found as the nearest, deleted; every collection has the embedder's size."""
     name, point = f"{MARK}-{marker()}", 1
-    seen.values["ready"], why = target.ready("qdrant", "/readyz", "/health")
-    seen.note("ready", reasons=why)
-    seen.values["deep"], why = target.deep("qdrant")
-    names = [row["name"] for row in target.json("GET", "qdrant", "/collections")["result"]["collections"]]
-    sizes = {existing: vectors_of(target.json("GET", "qdrant", f"/collections/{existing}")) for existing in names}
-    seen.values["strange_collections"] = sum(shape != (384, "Cosine") for shape in sizes.values())
-    seen.note("collections", shapes={existing: list(shape) for existing, shape in sizes.items()})
-    near, far = [1.0, *[0.0] * 383], [0.0, 1.0, *[0.0] * 382]
-    base, query = f"/collections/{name}", {"query": near, "limit": 1, "with_payload": True}
+    if not _asked(seen, target, "qdrant", "/readyz", "/health"):
+        return
+    names = _collections(seen, target)
+    shapes = {existing: vectors_of(_heard(seen, target, "GET", "qdrant", f"/collections/{existing}")) for existing in names or []}
+    seen.values["strange_collections"] = None if names is None else sum(shape != (384, "Cosine") for shape in shapes.values())
+    seen.note("collections", shapes={existing: list(shape) for existing, shape in shapes.items()})
+    near, far, base = [1.0, *[0.0] * 383], [0.0, 1.0, *[0.0] * 382], f"/collections/{name}"
+    points = [{"id": point, "vector": near, "payload": {"probe": name}}, {"id": 2, "vector": far, "payload": {}}]
     try:
-        target.json("PUT", "qdrant", base, json={"vectors": {"size": 384, "distance": "Cosine"}})
-        points = [{"id": point, "vector": near, "payload": {"probe": name}}, {"id": 2, "vector": far, "payload": {}}]
-        target.json("PUT", "qdrant", f"{base}/points", params={"wait": "true"}, json={"points": points})
-        hits = target.json("POST", "qdrant", f"{base}/points/query", json=query)["result"]["points"]
+        _heard(seen, target, "PUT", "qdrant", base, json={"vectors": {"size": 384, "distance": "Cosine"}})
+        _heard(seen, target, "PUT", "qdrant", f"{base}/points", params={"wait": "true"}, json={"points": points})
+        hits = _nearest(seen, target, base, near)
         seen.values["found"] = bool(hits) and hits[0]["id"] == point and (hits[0].get("payload") or {}).get("probe") == name
-        target.json("POST", "qdrant", f"{base}/points/delete", params={"wait": "true"}, json={"points": [point]})
-        hits = target.json("POST", "qdrant", f"{base}/points/query", json=query)["result"]["points"]
-        seen.values["found_after_delete"] = any(hit["id"] == point for hit in hits)
+        _heard(seen, target, "POST", "qdrant", f"{base}/points/delete", params={"wait": "true"}, json={"points": [point]})
+        hits = _nearest(seen, target, base, near)
+        seen.values["found_after_delete"] = None if hits is None else any(hit["id"] == point for hit in hits)
     finally:
         target.call("DELETE", "qdrant", base)
-    seen.values["left_behind"] = sum(row["name"] == name for row in target.json("GET", "qdrant", "/collections")["result"]["collections"])
+    after = _collections(seen, target)
+    seen.values["left_behind"] = None if after is None else after.count(name)
 
 
 def memory(target: Target, seen: Observation) -> None:
     """P2.9: a conversation is written, found by its words and by its vector, deleted, and gone."""
     word = f"{MARK}{marker()}"
-    _asked(seen, target, "memory-api", "/v1/memory/health")
+    if not _asked(seen, target, "memory-api", "/v1/memory/health"):
+        return
     health = _told(target.call("GET", "memory-api", "/v1/memory/health"))
     seen.values |= {"storage_available": health.get("storage_available"), "vector_enabled": health.get("vector_enabled")}
     body = {"user_query": f"Where does the {word} conversation of this check go?", "ai_response": f"The {word} conversation is deleted again.",
             "model_used": "release check", "importance": 1}  # the least, so that even a probe that could not be deleted expires first
-    kept = target.json("POST", "memory-api", "/v1/memory/conversations", json=body)
+    kept = _heard(seen, target, "POST", "memory-api", "/v1/memory/conversations", json=body)
     identity = kept.get("conversation_id")
+    if identity is None:
+        seen.values |= {"found_by_words": False, "found_by_vector": False}
+        return
     try:
-        seen.values["found_by_words"] = identity in _recalled(target, word, by_vector=False)
-        seen.values["found_by_vector"] = identity in _recalled(target, body["user_query"], by_vector=True)
+        seen.values["found_by_words"] = identity in (_recalled(seen, target, word, by_vector=False) or [])
+        seen.values["found_by_vector"] = identity in (_recalled(seen, target, body["user_query"], by_vector=True) or [])
     finally:
         gone = target.call("DELETE", "memory-api", f"/v1/memory/conversations/{identity}")
-    seen.values["found_after_delete"] = identity in _recalled(target, word, by_vector=False) + _recalled(target, body["user_query"], by_vector=True)
+    after = _recalled(seen, target, word, by_vector=False), _recalled(seen, target, body["user_query"], by_vector=True)
+    seen.values["found_after_delete"] = None if None in after else any(identity in rows for rows in after)
     seen.note("probe", conversation=identity, project=kept.get("project_id"), delete_status=gone.status_code)
 
 
-def _recalled(target: Target, query: str, by_vector: bool) -> list[Any]:
+def _recalled(seen: Observation, target: Target, query: str, by_vector: bool) -> list[Any] | None:
+    """What a search finds; None when it was refused."""
     body = {"query": query, "limit": 5, "use_vector_search": by_vector}
     if by_vector and not target.foreign:
         body["how"] = "vector"  # the original's switch means words and vectors together with us, which would prove neither
-    found = target.json("POST", "memory-api", "/v1/memory/conversations/search", json=body)
-    return [row.get("id", row.get("conversation_id")) for row in found["results"]]
+    found = _heard(seen, target, "POST", "memory-api", "/v1/memory/conversations/search", json=body)
+    return [row.get("id", row.get("conversation_id")) for row in found["results"]] if "results" in found else None
 
 
-def _complete(target: Target, part: str, model: str, tokens: int) -> dict[str, Any]:
+def _nearest(seen: Observation, target: Target, base: str, vector: list[float]) -> list[dict[str, Any]] | None:
+    """The one point of a collection that is nearest to a vector; None when the search was refused."""
+    body = {"query": vector, "limit": 1, "with_payload": True}
+    found = _heard(seen, target, "POST", "qdrant", f"{base}/points/query", json=body)
+    return found["result"]["points"] if found else None
+
+
+def _heard(seen: Observation, target: Target, method: str, part: str, path: str, **options: Any) -> dict[str, Any]:
+    """The JSON object of a 2xx answer; else nothing, with the reason in the evidence, so that the conditions are graded on what is missing.
+
+    Raises NotReady when nobody answers any more: whoever broke off in the middle is not waited for again.
+    """
+    try:
+        body = target.json(method, part, path, **options)
+    except UpstreamError as error:
+        seen.note("refused", reason=str(error))
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _complete(seen: Observation, target: Target, part: str, model: str, tokens: int) -> dict[str, Any]:
     body = {"model": model, "messages": [{"role": "user", "content": ASK}], "max_tokens": tokens, "temperature": 0, "seed": 7}
-    reply = target.json("POST", part, "/v1/chat/completions", json=body)
-    if not reply.get("choices"):
-        raise UpstreamError(f"{part} answered for {model} without choices: {str(reply)[:200]}")
-    return reply
+    return _heard(seen, target, "POST", part, "/v1/chat/completions", json=body)
+
+
+def _text(reply: dict[str, Any]) -> str:
+    choices = reply.get("choices") or [{}]
+    return (choices[0].get("message") or {}).get("content") or ""
+
+
+def _tokens(reply: dict[str, Any]) -> int:
+    return (reply.get("usage") or {}).get("completion_tokens") or 0
+
+
+def _worst(values: Iterable[float]) -> float:
+    """The largest; a value that is no number is worse than any (`max` keeps or loses a NaN depending on its place)."""
+    return max(values, key=lambda value: math.inf if math.isnan(value) else value)
 
 
 def _wait(part: dict[str, Any]) -> float | None:
@@ -230,7 +279,10 @@ def _wait(part: dict[str, Any]) -> float | None:
 
 
 def _answers(target: Target, part: str) -> bool:
-    return target.ready(part, "/health", "/readyz", "/v1/memory/health")[0]
+    try:
+        return target.ready(part, "/health", "/readyz", "/v1/memory/health")[0]
+    except NotReady:
+        return False
 
 
 def _told(response: httpx.Response) -> dict[str, Any]:
@@ -252,15 +304,19 @@ def _decision(body: dict[str, Any]) -> str:
     return str(decision) if decision is not None else ("allow" if body.get("success") else str(body.get("error_type", "no decision")))
 
 
-def _collections(target: Target) -> list[str] | None:
-    if "qdrant" not in target.urls:
-        return None
-    return [row["name"] for row in target.json("GET", "qdrant", "/collections")["result"]["collections"]]
+def _collections(seen: Observation, target: Target) -> list[str] | None:
+    """The names of all vector collections; None when they were not told."""
+    found = _heard(seen, target, "GET", "qdrant", "/collections")
+    return [row["name"] for row in found["result"]["collections"]] if found else None
 
 
-def _expected(target: Target, role: str) -> ExpectedModel | None:
+def _expected(seen: Observation, target: Target, role: str) -> ExpectedModel | None:
     """The file that the host says its profile asks for; else the one that the caller's profile does."""
-    record = target.parts()
+    try:
+        record = target.parts()
+    except (NotReady, UpstreamError) as error:  # the gateway's fault, not the server's: say so, and grade the server
+        record = None
+        seen.note("refused", reason=str(error))
     told = ((record or {}).get("host", {}).get("expected") or {}).get(role)
     if isinstance(told, dict):
         return ExpectedModel(file=str(told.get("file") or told.get("path") or ""), sha256=str(told.get("sha256") or ""))

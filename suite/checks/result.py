@@ -52,13 +52,14 @@ class Result:
 
     @property
     def why(self) -> str:
-        """One line: the broken conditions, the message or the reason; empty for a plain pass."""
+        """One line: the message or the reason, the broken conditions, and the first refusal behind them; empty for a plain pass."""
         lines = [f"{item['name']} is {item['observed']} (demanded {item['op']} {item['limit']} {item['unit']})".replace(" )", ")")
                  for item in self.conditions if item["met"] is False]
         words = [str(item.get("reason")) for item in self.evidence if item.get("name") in ("error", "not-run", "not-applicable", "doubt")]
         words += [f"waived by {item['owner']} until {item['expiry']}: {item['reason']}" for item in self.evidence if item.get("name") == "waiver"]
-        observed = [line for line in lines if " is None " not in line] if words else lines  # what could not be seen any more follows from the error
-        return "; ".join(words + observed) if self.state != "pass" else ""
+        refused = [str(item.get("reason")) for item in self.evidence if item.get("name") == "refused"][:1]
+        seen = [line for line in lines if " is None " not in line]  # what could not be seen any more follows from the error or the refusal
+        return "; ".join(words + (seen if words or (seen and refused) else lines) + refused) if self.state != "pass" else ""
 
     def __repr__(self) -> str:
         red = f"proven red {self.proven_red_at}" if self.proven_red_at else "never proven red"

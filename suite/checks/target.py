@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ class ExpectedModel:
 class Target:
     """One stack. `urls` maps a part to its base URL; `profile` is the one it should run; `expected` the model per server.
 
-    `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make.
+    `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
     """
 
     urls: Mapping[str, str]
@@ -39,6 +40,7 @@ class Target:
     owned: bool = False
     timeout: float = 60.0
     transport: httpx.BaseTransport | None = None
+    clock: Callable[[], float] = time.perf_counter
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -44,7 +44,7 @@ def fixture(name: str) -> Iterator[Fixture]:
 
 
 def vectors_of(info: dict[str, Any]) -> tuple[int | None, str | None]:
-    """Size and distance of a collection, from Qdrant's `GET /collections/{name}`; of its first dense vector where they are named."""
-    vectors = info["result"]["config"]["params"].get("vectors") or {}
+    """Size and distance of a collection, from Qdrant's `GET /collections/{name}` or {}; of its first dense vector where they are named."""
+    vectors = (info["result"]["config"]["params"].get("vectors") or {}) if info else {}
     first = vectors if "size" in vectors else next(iter(vectors.values()), {})
     return first.get("size"), first.get("distance")
