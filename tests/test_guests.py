@@ -203,3 +203,21 @@ def test_an_interrupt_at_any_moment_of_a_start_leaves_nothing(env: dict[str, str
     assert [c for c in psutil.Process(host.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN] == []
     host.ask(START)
     assert host.ask("bench.hosting") is True
+
+
+def test_a_host_that_falls_asleep_under_a_guest_is_one_error_for_each_call(processes: list[Process]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask("import suite.guest; suite.guest.STATUS_SECONDS = suite.guest.ANSWER_SECONDS = 0.5")
+    guest.ask(START)
+    kept = guest.ask("bench.memory.remember('Where?', 'On the third floor.').id")
+    host.signal(signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(host.pid).status() == psutil.STATUS_STOPPED)
+    for code in ("bench.status()", "bench.memory.recall('third floor')", "bench.memory.remember('a', 'b')", "bench.tools.list()",
+                 "bench.run('phase2_health')"):
+        with pytest.raises(Raised, match=r"^HostGone: .* did not answer in time \(ReadTimeout\): its process is stopped or overloaded; wake or end it"):
+            guest.ask(code)
+    assert guest.ask("repr(bench)").startswith("<Bench: ")
+    host.signal(signal.SIGCONT)
+    wait_until(lambda: psutil.Process(host.pid).status() != psutil.STATUS_STOPPED)
+    assert guest.ask("bench.memory.recall('third floor')[0].id") == kept

@@ -183,6 +183,8 @@ def vectors(target: Target, seen: Observation) -> None:
         return
     names = _collections(seen, target)
     shapes = {existing: vectors_of(_heard(seen, target, "GET", "qdrant", f"/collections/{existing}")) for existing in names or []}
+    names = _collections(seen, target)  # again: another run's probe may have come and gone between the list and the look
+    shapes = {existing: shape for existing, shape in shapes.items() if existing in (names or [])}
     seen.values["strange_collections"] = None if names is None else sum(shape != (384, "Cosine") for shape in shapes.values())
     seen.note("collections", shapes={existing: list(shape) for existing, shape in shapes.items()})
     near, far, base = [1.0, *[0.0] * 383], [0.0, 1.0, *[0.0] * 382], f"/collections/{name}"

@@ -9,7 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from suite import render
@@ -74,20 +77,42 @@ def _spawn(settings: Settings, wanted: dict[str, Any]) -> None:
     log = open_data_dir(settings.data_dir) / "logs" / "up.log"
     flags = [part for name, value in wanted.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     log.touch(mode=0o600)
-    with log.open("w", encoding="utf-8") as output:
+    with log.open("w", encoding="utf-8") as output, _held_interrupt() as let_go:
         child = subprocess.Popen([sys.executable, "-m", "suite", "up", "--foreground", *flags], stdin=subprocess.DEVNULL, stdout=output,
                                  stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        up = _wait_until_up(child, settings)
-    except BaseException:  # Ctrl-C here is meant for the start, and the child is in a session of its own
-        _end(child)
-        raise
+        try:
+            let_go()
+            up = _wait_until_up(child, settings)
+        except BaseException:  # Ctrl-C here is meant for the start, and the child is in a session of its own
+            _end(child)
+            raise
     if up:
         child.returncode = 0  # it goes on without us: nothing to wait for
         return
     _end(child)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     raise StartError(lines[-1].removeprefix("suite: ") if lines else f"The host did not start within {UP_SECONDS} s; its output is in {log}.")
+
+
+@contextmanager
+def _held_interrupt() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until what this gives is called: in the midst of Popen there is a child already that nobody could end yet."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    held: list[bool] = []
+
+    def let_go() -> None:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield let_go
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _wait_until_up(child: subprocess.Popen[bytes], settings: Settings) -> bool:

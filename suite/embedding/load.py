@@ -26,6 +26,7 @@ def load(model: EmbeddingModel, folder: Path, cache_dir: Path, threads: int = 0)
             TextEmbedding.add_custom_model(model=name, pooling=PoolingType.MEAN, normalization=True, dim=model.dim, model_file=ONNX_FILE,
                                            sources=ModelSource(hf="local/none"))  # a source is demanded and never contacted
     try:
+        (cache_dir / "fastembed").mkdir(parents=True, exist_ok=True, mode=0o700)  # else fastembed makes it, with the umask's mode
         return TextEmbedding(name, cache_dir=str(cache_dir / "fastembed"), threads=threads or None, specific_model_path=str(folder),
                              providers=["CPUExecutionProvider"])
     except Exception as error:  # fastembed, tokenizers and ONNX Runtime each raise plain Exceptions of their own

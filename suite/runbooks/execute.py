@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import logging
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from typing import Any
 from suite.checks import criteria as limits
 from suite.checks.drill import proven
 from suite.checks.result import MIME
-from suite.errors import BadRequest
+from suite.errors import BadRequest, StorageError
 from suite.runbooks.catalog import checks_of
 from suite.runbooks.report import Report, read_report
 from suite.settings import Settings, load, package_file
@@ -33,12 +35,11 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
 
     checks_of(name)
     source, settings = package_file(f"runbooks/{name}.ipynb"), settings or load()
-    declared = papermill.inspect_notebook(str(source))
+    declared = papermill.inspect_notebook(_literal(source))
     given = {key: _typed(key, value, declared, name) for key, value in (parameters or {}).items()}
     effective = {key: ast.literal_eval(entry["default"]) for key, entry in declared.items()} | given
     criteria = limits.load(effective["criteria"], {"budget_s": float(effective["budget_s"])})
-    path = Path(out) if str(out) else _archive(settings.reports_dir, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _place(Path(out) if str(out) else None, settings.reports_dir, name)
     began, trouble = time.monotonic(), ""
     try:
         papermill.execute_notebook(_literal(source), _literal(path), given, kernel_name="python3", progress_bar=progress,
@@ -58,7 +59,7 @@ def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seco
     """Read the report back; write what the notebook itself could not record any more: the checks that were not run."""
     import nbformat
 
-    notebook = nbformat.read(path if path.exists() else source, as_version=4)
+    notebook = nbformat.read(path if path.stat().st_size else source, as_version=4)
     report = read_report(notebook, name, path, criteria, round(seconds, 2), red, trouble, expected)
     recorded = {record["id"] for cell in notebook.cells for output in cell.get("outputs", []) for record in _listed(output.get("data", {}).get(MIME))}
     lost = [result for result in report.results if result.id not in recorded]
@@ -69,7 +70,11 @@ def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seco
         notebook.cells.append(nbformat.v4.new_markdown_cell(f"## What was not run\n\n{report.trouble}"))
         notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[output], metadata={"tags": ["not-run"]}))
     notebook.metadata["suite"] = {"runbook": name, "verdict": report.verdict, "seconds": report.seconds, "smoke": report.smoke, "line": report.line}
-    nbformat.write(notebook, path)
+    try:
+        nbformat.write(notebook, path)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # the half of a report is none
+        raise _unwritable(path, error) from error
     return report
 
 
@@ -81,11 +86,27 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")  # papermill fills parameters into braces, which a folder's name may hold
 
 
-def _archive(reports: Path, name: str) -> Path:
-    """A file name that sorts by time and never overwrites another report."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    names = (reports / f"{stamp}{suffix}-{name}.ipynb" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
-    return next(path for path in names if not path.exists())
+def _place(out: Path | None, reports: Path, name: str) -> Path:
+    """The report's file, made empty and for its owner only: `out`, or a name in `reports` that sorts by time and that no other run has."""
+    try:
+        (out.parent if out else reports).mkdir(parents=True, exist_ok=True)
+        if out:
+            out.touch(mode=0o600)
+            os.truncate(out, 0)
+            return out
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+            path = reports / f"{stamp}{suffix}-{name}.ipynb"
+            with contextlib.suppress(FileExistsError):
+                path.touch(mode=0o600, exist_ok=False)
+                return path
+    except OSError as error:
+        raise _unwritable(out or reports, error) from error
+    raise StorageError(f"{reports} holds a thousand reports of this second; run {name} again.")
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"The report {path} cannot be written ({error.strerror or error}); free some space, or set REPORTS_DIR to another folder.")
 
 
 def _typed(key: str, value: Any, declared: Mapping[str, Any], name: str) -> Any:

@@ -122,6 +122,7 @@ def _add(record: Path, key: str, facts: dict[str, Any]) -> None:
     waiting = record.with_name(f"{RECORD}.{os.getpid()}")
     try:
         record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        waiting.touch(mode=0o600)
         waiting.write_text(json.dumps({**_read(record), key: facts}, indent=1), encoding="utf-8")
         os.replace(waiting, record)
     except OSError as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -28,7 +31,11 @@ def open_data_dir(path: Path) -> Path:
         for folder in (path, *(path / name for name in FOLDERS)):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if folder.stat().st_uid == os.getuid() and stat.S_IMODE(folder.stat().st_mode) != 0o700:
-                folder.chmod(0o700)
+                with contextlib.suppress(PermissionError):  # where modes cannot be set the probe below says so
+                    folder.chmod(0o700)
+        free = shutil.disk_usage(path).free
+        if free < FREE_BYTES:  # asked first: on a full disk the probes would blame the filesystem
+            raise DataDirError(f"DATA_DIR {path} has {free >> 20} MiB free, less than {FREE_BYTES >> 20}; free some space or set DATA_DIR.")
         with tempfile.TemporaryDirectory(dir=path / "run", prefix="probe-") as scratch:
             for name, probe in (("file locking", _locks), ("file modes", _modes), ("renaming", _renames), ("SQLite's write-ahead log", _wal)):
                 reason = probe(Path(scratch))
@@ -37,12 +44,10 @@ def open_data_dir(path: Path) -> Path:
                         f"DATA_DIR {path} is on a filesystem ({filesystem(path)}) where {name} does not work ({reason}); "
                         "set DATA_DIR to a Linux filesystem, for example ~/.local/share/local-ai-suite (MODELS_DIR may stay where it is)."
                     )
-        free = shutil.disk_usage(path).free
     except OSError as error:
-        raise DataDirError(f"DATA_DIR {path} cannot be used: {error.strerror or error} ({error.filename}); "
-                           "make it writable or set DATA_DIR.") from error
-    if free < FREE_BYTES:
-        raise DataDirError(f"DATA_DIR {path} has {free >> 20} MiB free, less than {FREE_BYTES >> 20}; free some space or set DATA_DIR.")
+        where = f" ({error.filename})" if error.filename else ""
+        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        raise DataDirError(f"DATA_DIR {path} cannot be used: {error.strerror or error}{where}; {advice} or set DATA_DIR.") from error
     return path
 
 
@@ -55,6 +60,7 @@ def filesystem(path: Path) -> str:
         return kind
     for line in mounts:
         _, mount, name, *_ = line.split(" ")
+        mount = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), mount)  # a space in a folder's name is written \040
         if (str(path) + "/").startswith(mount.rstrip("/") + "/") and len(mount) >= len(best):
             best, kind = mount, name
     return kind

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from suite.errors import BadRequest, NotFound, NotReady, StorageError, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.vectors.deep import PREFIX, write_find_delete
+from suite.vectors.disk import ROOM_TO_OPEN, require_room
 from suite.vectors.shard import Shard
 from suite.vectors.store import CollectionInfo, Point, Scored, Where, check_name, check_shape
 
@@ -37,7 +38,7 @@ class EdgeStore:
         self._why_not = "The vector store was not started; call start()."
         self._opened = False
         self._changing = threading.RLock()  # guards the table of collections, never held during a search or a write of points
-        self._lock = FileLock(folder / LOCK, thread_local=False)
+        self._lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
         self._wake = threading.Event()
         self._optimizer: threading.Thread | None = None
 
@@ -59,10 +60,12 @@ class EdgeStore:
             self._take()
             try:
                 for path in sorted(self.folder.iterdir()):
+                    if path.is_dir():
+                        require_room(self.folder, path.name, ROOM_TO_OPEN)
                     self._open_one(path)
-            except OSError as error:
+            except (StorageError, OSError) as error:
                 self._lock.release()
-                raise _unusable(self.folder, error) from error
+                raise _unusable(self.folder, error) if isinstance(error, OSError) else error from error
             self._opened, self._wake = True, threading.Event()
             self._optimizer = threading.Thread(target=self._optimize, args=(self._wake,), name="suite-vectors-optimize", daemon=True)
             self._optimizer.start()
@@ -76,10 +79,12 @@ class EdgeStore:
         self._wake.set()
         if self._optimizer is not None and self._optimizer is not threading.current_thread():
             self._optimizer.join(CLOSE_WAIT)
-        for shard in shards:
-            shard.close()
-        if was_open:
-            self._lock.release()
+        try:
+            for shard in shards:
+                shard.close()
+        finally:
+            if was_open:
+                self._lock.release()
 
     def live(self) -> State:
         """Is the part there?"""
@@ -215,6 +220,7 @@ class EdgeStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock.acquire(timeout=0)
+            (self.folder / OWNER).touch(mode=0o600)
             (self.folder / OWNER).write_text(str(os.getpid()), encoding="ascii")
         except Timeout:
             owner = (self.folder / OWNER).read_text(encoding="ascii") if (self.folder / OWNER).exists() else "unknown"
@@ -244,10 +250,14 @@ class EdgeStore:
             place.mkdir(mode=0o700)
             shard = Shard.create(name, place / SHARD, size, distance)
             unfinished = place / (META + ".new")
+            unfinished.touch(mode=0o600)
             unfinished.write_text(json.dumps({"format": FORMAT, "name": name, "size": size, "distance": distance}), encoding="utf-8")
             unfinished.rename(place / META)  # last: a folder without it is no collection
-        except OSError as error:
-            raise _unusable(place, error) from error
+        except BaseException as error:
+            shutil.rmtree(place, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise _unusable(place, error) from error
+            raise
         return shard
 
     def _note(self, shard: Shard) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from suite.errors import BadRequest, NotReady, StorageError, SuiteError
+from suite.vectors.disk import ROOM, ROOM_TO_DELETE, copy_folder, require_room, used
 from suite.vectors.store import (
     DENSE,
     FUSED_DEPTH,
@@ -53,6 +53,7 @@ class Shard:
         """Make a new shard with a dense vector, IDF-weighted words and a write-ahead log."""
         config = edge.EdgeConfig(vectors={DENSE: edge.EdgeVectorParams(size=size, distance=getattr(edge.Distance, distance))},
                                  sparse_vectors={WORDS: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)}, wal_enabled=True)
+        require_room(place.parent, name)
         with translated(name):
             place.mkdir(mode=0o700)
             return cls(name, place, size, distance, edge.EdgeShard.create(str(place), config))
@@ -69,10 +70,12 @@ class Shard:
 
     def upsert(self, points: Iterable[Point]) -> None:
         """Check all points, then write them in batches; nothing is written when one of them cannot be."""
-        ready = [self._packed(check_point(point, self.size, self.distance)) for point in points]
+        checked = [check_point(point, self.size, self.distance) for point in points]
+        ready = [(self._packed(point), _bytes(point)) for point in checked]
         for start in range(0, len(ready), BATCH):
-            batch = ready[start:start + BATCH]
+            batch = [packed for packed, _ in ready[start:start + BATCH]]
             with self._writing, translated(self.name):
+                require_room(self.place, self.name, ROOM + 4 * sum(size for _, size in ready[start:start + BATCH]))
                 self._engine.update(edge.UpdateOperation.upsert_points(batch))
                 self.changed += len(batch)
 
@@ -98,6 +101,7 @@ class Shard:
         with self._writing, translated(self.name):
             there = int(self._engine.count(edge.CountRequest(filter=condition, exact=True)))
             if there:
+                require_room(self.place, self.name, ROOM_TO_DELETE)
                 self._engine.update(operation)
                 self.changed += there
         return there
@@ -148,15 +152,17 @@ class Shard:
 
     def copy(self, target: Path) -> None:
         """Flush, then copy the files while no one writes; waits for a running optimization."""
-        with self._reshaping, self._writing, translated(self.name):
-            self._engine.flush()
-            shutil.copytree(self.place, target)
+        with self._reshaping, self._writing:
+            with translated(self.name):
+                self._engine.flush()
+            copy_folder(self.place, target)
 
     def optimize(self) -> None:
         """Build the index over what has changed; reads and writes go on meanwhile. A failure is logged: search stays exact without it."""
         with self._reshaping:
             self.changed = 0
             try:
+                require_room(self.place, self.name, ROOM + 2 * used(self.place))
                 with translated(self.name):
                     self._engine.optimize()
             except SuiteError as error:
@@ -195,6 +201,7 @@ class Shard:
             if name not in self._indexed:
                 kind = edge.PayloadSchemaType.Keyword if isinstance(value, str) else edge.PayloadSchemaType.Integer
                 with self._writing, translated(self.name):
+                    require_room(self.place, self.name)
                     self._engine.update(edge.UpdateOperation.create_field_index(name, kind))
                     self._indexed.add(name)
             conditions.append(edge.FieldCondition(name, match=edge.MatchValue(value)))
@@ -209,6 +216,11 @@ def _leaves(payload: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
                 yield prefix + name, item
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{name}.")
+
+
+def _bytes(point: Point) -> int:
+    """About how much a point takes, once."""
+    return 4 * len(point.vector or ()) + 8 * len(point.sparse or ()) + len(str(point.payload).encode("utf-8", "replace"))
 
 
 def _flag(name: str, value: bool) -> str:
