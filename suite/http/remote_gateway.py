@@ -9,7 +9,6 @@ import httpx
 
 from suite.errors import UpstreamError, from_dict
 from suite.http.completion import EventReader, reply_of
-from suite.monitoring.probe import State, bad
 from suite.serving.reply import Reply, ReplyStream, Request
 
 CONNECT_S = 3.0
@@ -38,36 +37,6 @@ class RemoteGateway:
         """The aliases, each with its server, the model there, and whether it would answer now."""
         rows = _json(self._client.get("/v1/models"))["data"]
         return [{name: value for name, value in row.items() if name not in OURS} for row in rows]
-
-    def live(self) -> State:
-        """Is it there?"""
-        return self._asked("GET", "/live")
-
-    def ready(self) -> State:
-        """Would every alias be answered by its own server?"""
-        return self._asked("GET", "/health")
-
-    def deep(self) -> State:
-        """Does every alias generate a token, from its own server?"""
-        return self._asked("POST", "/deep")
-
-    def start(self) -> None:
-        """Nothing to do: the host starts its parts."""
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    def _asked(self, method: str, path: str) -> State:
-        try:
-            # past the client's translation of errors: here a 503 is an answer, with its reasons, not a refusal
-            response = httpx.Client.send(self._client, self._client.build_request(method, path))
-        except httpx.TransportError as error:
-            return bad(f"Nobody answers at {self._client.base_url} ({type(error).__name__}); call suite.start() again.")
-        body = _body(response)
-        if not isinstance(body, dict) or "ok" not in body:
-            return bad(f"{path} answered with status {response.status_code} and no state; check which program has that port.")
-        return State(bool(body["ok"]), tuple(body.get("reasons", ())), body.get("facts") or {}, body.get("retry_after"))
 
     def _stream(self, body: dict[str, Any], waits: httpx.Timeout) -> ReplyStream:
         request = self._client.build_request("POST", "/v1/chat/completions", json=body, timeout=waits)

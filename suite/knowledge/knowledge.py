@@ -56,7 +56,7 @@ class Knowledge:
             self._store.create(name, self._embedder.model.dim)
             rows = self._index.rows(collection)
             damaged = self._index.damaged(name, rows)
-            todo, counts = [], {"new": 0, "changed": 0, "unchanged": 0, "removed": 0}
+            unread, counts = [], {"new": 0, "changed": 0, "unchanged": 0, "removed": 0}
             for source in _readable(files, skipped):
                 row = rows.get(source.path)
                 if not source.text.strip():
@@ -67,10 +67,10 @@ class Knowledge:
                 elif source.path not in damaged and self._index.is_current(row, source):
                     counts["unchanged"] += 1
                 else:
-                    todo.append(source.path)
+                    unread.append(source.path)
             chunks = 0
-            mean = self._index.mean_length(_readable(todo, []), self._stored_lengths(name)) if todo else 1.0
-            for source in _readable(todo, skipped):
+            mean = self._index.mean_length(_readable(unread, []), self._stored_lengths(name)) if unread else 1.0
+            for source in _readable(unread, skipped):
                 row = rows.get(source.path)
                 chunks += self._index.write(collection, name, source, mean, row)
                 counts["new" if row is None else "changed"] += 1
