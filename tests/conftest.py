@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -45,3 +46,58 @@ def models_dir() -> Path:
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     Embedder(load({"models_dir": str(WEIGHTS), "data_dir": str(WEIGHTS.parent / "data")}, environ={}), WEIGHTS, WEIGHTS.parent / "cache").fetch()
     return WEIGHTS
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Any]:
+    """A fresh SQLite database."""
+    from suite.storage.engine import open_storage
+
+    opened = open_storage("", tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Any]:
+    """A fresh embedded vector store."""
+    from suite.vectors.edge import EdgeStore
+
+    opened = EdgeStore(tmp_path / "vectors")
+    opened.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def embedder(models_dir: Path) -> Iterator[Any]:
+    """The real embedder, loaded once."""
+    from suite.embedding.embed import Embedder
+
+    part = Embedder(load({}, environ={}), models_dir, models_dir.parent / "cache")
+    part.start()
+    assert part.ready().ok, part.ready()
+    yield part
+    part.close()
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Any]:
+    """The chat and the code server, both loaded."""
+    from models_stage import smoke_server
+
+    made = [smoke_server(tmp_path, role) for role in ("chat", "code")]
+    for server in made:
+        server.load()
+    yield made
+    for server in made:
+        server.close()
+
+
+@pytest.fixture
+def gateway(servers: Any) -> Any:
+    """A gateway over both, each standing in for the other."""
+    from suite.gateway.gateway import Gateway
+
+    chat, code = servers
+    return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.types import Receive, Scope, Send
 
-from suite.errors import BadRequest, SuiteError, UpstreamError, from_dict
+from suite.errors import BadRequest, NotFound, SuiteError, UpstreamError, from_dict
 from suite.serving.reply import Reply, ReplyStream, Request
 
 # options of OpenAI's surface that would change the answer and that we do not have: refused rather than ignored; the values say "not used"
@@ -52,6 +52,19 @@ class Body(BaseModel):
     def request(self) -> Request:
         """The checked request."""
         return Request.of(self.messages, model=self.model, **self.options())
+
+
+def listing(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The models of a port as OpenAI lists them."""
+    return {"object": "list", "data": [{"object": "model", "created": 0, "owned_by": "local-ai-suite", **row} for row in rows]}
+
+
+def listed(rows: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
+    """One of those models. Raises NotFound for a name that is not among them."""
+    for row in listing(rows)["data"]:
+        if row["id"] == name:
+            return row
+    raise NotFound(f"No model is called {name!r} on this port; GET /v1/models lists what it has.", param="model")
 
 
 def completion(reply: Reply) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 
-from suite.errors import NotFound
-from suite.http.completion import Body, completion, events
+from suite.http.completion import Body, completion, events, listed, listing
 from suite.serving.reply import Reply, ReplyStream
 
 
@@ -28,15 +27,11 @@ def app(gateway: Chatting) -> FastAPI:
 
     @api.get("/v1/models")
     def models() -> dict[str, Any]:
-        rows = [{"object": "model", "created": 0, "owned_by": "local-ai-suite", **row} for row in gateway.models()]
-        return {"object": "list", "data": rows}
+        return listing(gateway.models())
 
     @api.get("/v1/models/{name}")
     def model(name: str) -> dict[str, Any]:
-        for row in models()["data"]:
-            if row["id"] == name:
-                return row
-        raise NotFound(f"No model is called {name!r} here; GET /v1/models lists the aliases.", param="model")
+        return listed(gateway.models(), name)
 
     @api.post("/v1/chat/completions")
     def chat(body: Body) -> Response:

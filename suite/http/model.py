@@ -7,8 +7,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 
-from suite.errors import NotFound
-from suite.http.completion import Body, completion, events
+from suite.http.completion import Body, completion, events, listed, listing
 from suite.serving.reply import Reply, ReplyStream, Request
 
 
@@ -28,18 +27,17 @@ def app(server: Serving) -> FastAPI:
     """The routes of one model server."""
     api = FastAPI(title=server.name, docs_url=None, redoc_url=None, openapi_url=None)
 
+    def rows() -> list[dict[str, Any]]:
+        info = server.info()
+        return [info] if info["loaded"] else []
+
     @api.get("/v1/models")
     def models() -> dict[str, Any]:
-        info = server.info()
-        rows = [{"object": "model", "created": 0, "owned_by": "local-ai-suite", **info}] if info["loaded"] else []
-        return {"object": "list", "data": rows}
+        return listing(rows())
 
     @api.get("/v1/models/{name}")
     def model(name: str) -> dict[str, Any]:
-        for row in models()["data"]:
-            if row["id"] == name:
-                return row
-        raise NotFound(f"{server.name} serves no model called {name!r}; GET /v1/models lists what it serves.", param="model")
+        return listed(rows(), name)
 
     @api.post("/v1/chat/completions")
     def chat(body: Body) -> Response:

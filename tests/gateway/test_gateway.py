@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from models_stage import smoke_server
 
 from suite.errors import BadRequest, ContextOverflow, NotFound, NotReady, UpstreamError
 from suite.gateway.gateway import Gateway
@@ -9,24 +8,6 @@ from suite.monitoring.probe import good
 from suite.serving.reply import Reply, ReplyStream
 
 ALIASES = ("chat-7b", "code-7b")
-
-
-@pytest.fixture
-def servers(tmp_path):
-    """The chat and the code server, both loaded."""
-    made = [smoke_server(tmp_path, role) for role in ("chat", "code")]
-    for server in made:
-        server.load()
-    yield made
-    for server in made:
-        server.close()
-
-
-@pytest.fixture
-def gateway(servers):
-    """A gateway over both, each standing in for the other."""
-    chat, code = servers
-    return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})
 
 
 class Failing:

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from models_stage import served, smoke_server
+from models_stage import served
 
 from suite.errors import BadRequest, NotFound, NotReady, SuiteError, UpstreamError
 from suite.gateway.gateway import Gateway
@@ -20,24 +20,6 @@ from suite.monitoring.probe import good
 from suite.serving.reply import Reply, ReplyStream
 
 HELLO = [{"role": "user", "content": "안녕하세요"}]
-
-
-@pytest.fixture
-def servers(tmp_path):
-    """Both servers, loaded."""
-    made = [smoke_server(tmp_path, role) for role in ("chat", "code")]
-    for server in made:
-        server.load()
-    yield made
-    for server in made:
-        server.close()
-
-
-@pytest.fixture
-def gateway(servers):
-    """A gateway over both."""
-    chat, code = servers
-    return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})
 
 
 def _app(part):

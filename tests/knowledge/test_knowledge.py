@@ -16,9 +16,7 @@ from suite.knowledge.record import Added, Answer, Document, Hit
 from suite.knowledge.table import documents
 from suite.monitoring.probe import bad
 from suite.settings import load
-from suite.storage.engine import open_storage
 from suite.testing import FixedChat, MemoryStore, StandInEmbedder
-from suite.vectors.edge import EdgeStore
 
 TEXTS = {
     "backup.md": "# Backups\n\nThe nightly backup starts at 03:15. It takes nine minutes.\n\nRestores are rehearsed in March.\n",
@@ -30,32 +28,6 @@ TEXTS = {
 @pytest.fixture
 def settings(tmp_path):
     return load({"data_dir": str(tmp_path / "data"), "rag_chunk_size": 64, "rag_chunk_overlap": 0}, environ={}, cwd=tmp_path)
-
-
-@pytest.fixture
-def storage(tmp_path):
-    opened = open_storage("", tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = EdgeStore(tmp_path / "vectors")
-    opened.open()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="session")
-def embedder(models_dir):
-    from suite.embedding.embed import Embedder
-
-    part = Embedder(load({}, environ={}), models_dir, models_dir.parent / "cache")
-    part.start()
-    assert part.ready().ok, part.ready()
-    yield part
-    part.close()
 
 
 @pytest.fixture

@@ -9,14 +9,6 @@ import pytest
 from suite.errors import NotFound, NotReady, SettingsError, StorageError
 from suite.maintainer.job import Job, JobState
 from suite.maintainer.maintainer import RETRY, Maintainer
-from suite.storage.engine import open_storage
-
-
-@pytest.fixture
-def storage(tmp_path):
-    opened = open_storage("", tmp_path)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -18,10 +18,8 @@ from suite.memory.table import memories, memory_removals, memory_terms
 from suite.monitoring.probe import bad
 from suite.serving.reply import Reply
 from suite.settings import load
-from suite.storage.engine import open_storage
 from suite.testing import MemoryStore, StandInEmbedder
 from suite.text.terms import terms
-from suite.vectors.edge import EdgeStore
 
 TURNS = [
     ("When does the nightly backup start?", "It starts at 03:15 and takes nine minutes."),
@@ -35,32 +33,6 @@ TURNS = [
 @pytest.fixture
 def settings(tmp_path):
     return load({"data_dir": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
-
-
-@pytest.fixture
-def storage(tmp_path):
-    opened = open_storage("", tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = EdgeStore(tmp_path / "vectors")
-    opened.open()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="session")
-def embedder(models_dir):
-    from suite.embedding.embed import Embedder
-
-    part = Embedder(load({}, environ={}), models_dir, models_dir.parent / "cache")
-    part.start()
-    assert part.ready().ok, part.ready()
-    yield part
-    part.close()
 
 
 @pytest.fixture
