@@ -158,7 +158,7 @@ def test_what_cannot_be_started_is_said_in_one_sentence(tmp_path: Path, argument
 
 def test_a_data_directory_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("", encoding="utf-8")
-    with pytest.raises(DataDirError, match="make it writable or set DATA_DIR"):
+    with pytest.raises(DataDirError, match="a file is in the way, move it or set DATA_DIR"):
         suite.start(data_dir=str(tmp_path / "data"))
 
 
@@ -187,6 +187,7 @@ def test_a_part_without_its_weights_says_so_and_the_others_work(models_dir: Path
         bench = benches.Bench(stack.settings, stack)
         states = {part["name"]: part for part in bench.status()["parts"]}
         assert not states["inference-chat"]["ready"] and "no-such-file.gguf" in states["inference-chat"]["reasons"][0]
+        assert "leave CHAT_MODEL empty" in states["inference-chat"]["reasons"][0]
         assert states["inference-code"]["ready"] and states["embedding"]["ready"]
         assert "no-such-file.gguf" in repr(bench)
         with pytest.raises(NotReady, match=r"no-such-file\.gguf"):

@@ -110,8 +110,10 @@ def check(place: Place | Path) -> Weights:
 
 def _missing(place: Place) -> str:
     source = f" (from {place.entry.source})" if place.entry and not place.entry.bundled else ""
-    return (f"Model file {place.path}, wanted by {place.wanted_by}, does not exist; copy it there{source}, "
-            "or use the bundled model with SUITE_PROFILE=smoke.")
+    # a setting that names a file wins over any profile, so another profile would change nothing
+    by_setting = place.wanted_by.endswith("_MODEL")
+    other = f"leave {place.wanted_by} empty for the profile's model" if by_setting else "use the bundled one: SUITE_PROFILE=smoke"
+    return f"Model file {place.path}, wanted by {place.wanted_by}, does not exist; copy it there{source}, or {other}."
 
 
 def _digest(file: BinaryIO) -> str:

@@ -46,7 +46,8 @@ def open_data_dir(path: Path) -> Path:
                     )
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        advice = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EEXIST: "a file is in the way, move it",
+                  errno.ENOTDIR: "a file is in the way, move it"}.get(error.errno or 0, "make it writable")
         raise DataDirError(f"DATA_DIR {path} cannot be used: {error.strerror or error}{where}; {advice} or set DATA_DIR.") from error
     return path
 

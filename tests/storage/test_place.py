@@ -30,8 +30,9 @@ def test_an_open_folder_of_ours_is_closed_to_others(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("", encoding="utf-8")
-    with pytest.raises(DataDirError, match=r"cannot be used: .*data"):
-        place.open_data_dir(tmp_path / "data")
+    for path in (tmp_path / "data", tmp_path / "data" / "below"):
+        with pytest.raises(DataDirError, match=r"cannot be used: .*data.*; a file is in the way, move it or set DATA_DIR"):
+            place.open_data_dir(path)
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
