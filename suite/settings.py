@@ -57,12 +57,27 @@ TABLE: tuple[Setting, ...] = (
     _s("llama_threads", int, 0, "Threads per model server; cores minus one when 0.", low=0, high=512),
     _s("llama_ctx", int, 0, "Context of a model server in tokens; the profile's when 0.", low=0, high=1 << 20),
     _s("llama_batch", int, 256, "Tokens read in one step of the prompt.", low=16, high=8192),
+    _s("llama_slots", int, 0, "Replies that a model server writes at once; the profile's when 0.", low=0, high=64),
+    _s("llama_kv_tokens", int, 0, "Tokens that all conversations of a model server keep together; the profile's when 0.", low=0, high=1 << 22),
+    _s("llama_kv_type", str, "f16", "How those tokens are kept: `q8_0` takes half the memory of `f16`.", choices=("f16", "q8_0")),
+    _s("llama_queue", int, 64, "Requests that may wait for a model server; one more is refused with 503.", low=1, high=4096),
+    _s("llama_idle_unload", float, 0.0, "Seconds without a request after which a model is unloaded (and loaded again on demand); never when 0.",
+       low=0, high=604_800),
+    _s("serving_isolation", str, "kernel", "Where models run: in this process, or each in a supervised child that may die without harm.",
+       choices=("kernel", "process")),
+    _s("licence_waiver", str, "", "Catalogue models, comma-separated, whose restricted licence somebody has cleared for stage prod."),
+    _s("hf_endpoint", str, "https://huggingface.co", "The model hub that `suite models pull` fetches from."),
     _s("llama_temp", float, 0.3, "Sampling temperature when a request names none.", low=0, high=2),
     _s("llama_top_p", float, 0.9, "Nucleus sampling when a request names none.", low=0.01, high=1),
     _s("llama_repeat_penalty", float, 1.05, "Repeat penalty when a request names none.", low=0.5, high=2),
     _s("api_gateway_chat_model", str, "chat-7b", "The gateway's alias of the chat server.", identity=True),
     _s("api_gateway_code_model", str, "code-7b", "The gateway's alias of the code server.", identity=True),
+    _s("api_gateway_upstreams", Path, None, "TOML file of model servers by URL and their order for each alias; none when empty."),
     _s("llm_request_timeout", float, 60.0, "Seconds a reply may take before the gateway gives up.", low=1, high=3600),
+    _s("llm_connect_timeout", float, 3.0, "Seconds a model server by URL may take to accept a connection.", low=0.1, high=60),
+    _s("llm_first_token_timeout", float, 60.0, "Seconds a model server may take to begin a reply.", low=0.1, high=3600),
+    _s("breaker_failures", int, 3, "Failures in a row after which the gateway leaves a model server alone for a while.", low=1, high=1000),
+    _s("breaker_seconds", float, 10.0, "Seconds until the gateway tries such a server again with one request.", low=0.1, high=3600),
     _s("embedding_model", str, "minilm", "The embedding model of the catalogue.", identity=True),
     _s("embedding_batch_size", int, 16, "Texts embedded at once.", low=1, high=256),
     _s("embedding_threads", int, 0, "Threads of the embedder; all cores when 0.", low=0, high=512),
@@ -150,6 +165,8 @@ def _settle_paths(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
     for name, folder in PATHS_UNDER_DATA.items():
         values[name] = _absolute(values[name], cwd) if values[name] else values["data_dir"] / folder
     values["workspace_dir"] = _absolute(values["workspace_dir"] or cwd, cwd)
+    if values["api_gateway_upstreams"]:
+        values["api_gateway_upstreams"] = _absolute(values["api_gateway_upstreams"], cwd)
     return values
 
 

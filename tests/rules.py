@@ -30,18 +30,21 @@ LEVELS = {
     "host": 14,
     "guest": 15, "stack": 15,
     "bench": 16,
-    "cli": 17, "kernel": 17, "panels": 17, "magics": 17, "__main__": 18,
+    "benchmark": 17,
+    "cli": 18, "kernel": 18, "panels": 18, "magics": 18, "__main__": 19,
     "testing": 16,
 }
 OWNERS = {
     "llama_cpp": {"suite/serving"}, "gguf": {"suite/serving"}, "qdrant_client": {"suite/vectors"}, "qdrant_edge": {"suite/vectors"},
+    "llguidance": {"suite/serving"}, "huggingface_hub": {"suite/serving"}, "pynvml": {"suite/monitoring"},
     "fastembed": {"suite/embedding"}, "onnx": {"suite/embedding"}, "safetensors": {"suite/embedding"}, "kiwipiepy": {"suite/text"},
     "mcp": {"suite/tools/server.py"}, "papermill": {"suite/runbooks"}, "nbformat": {"suite/runbooks"}, "ipywidgets": {"suite/panels"},
     "fastapi": {"suite/http"}, "uvicorn": {"suite/http"}, "starlette": {"suite/http"}, "alembic": {"suite/storage"},
     "sqlalchemy": {"suite/storage", "suite/access", "suite/memory", "suite/knowledge", "suite/maintainer", "suite/usage"},
 }
 HEAVY = ("llama_cpp", "fastembed", "onnx", "onnxruntime", "qdrant_edge", "qdrant_client", "sqlalchemy", "alembic", "fastapi", "uvicorn", "mcp",
-         "papermill", "nbformat", "pandas", "numpy", "IPython", "ipywidgets", "httpx", "pydantic", "huggingface_hub")
+         "papermill", "nbformat", "pandas", "numpy", "IPython", "ipywidgets", "httpx", "pydantic", "huggingface_hub",
+         "llguidance", "pynvml")
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path, ast.Module]]:

@@ -58,7 +58,7 @@ def test_weights_that_are_no_numbers_are_refused_before_they_answer(models_dir: 
 
 
 def request(text: str) -> Any:
-    from suite.serving.reply import Request
+    from suite.serving.request import Request
 
     return Request.of(text, max_tokens=1)
 

@@ -63,7 +63,7 @@ def texts(folder: Path, **settings: Any) -> str:
     server = ModelServer("inference-chat", "chat", ours, ours.models_dir, folder, profile("smoke").chat)
     server.load()
     try:
-        from suite.serving.reply import Request
+        from suite.serving.request import Request
 
         return server.complete(Request.of("Tell me about the archive.", max_tokens=40, seed=7)).text
     finally:

@@ -197,6 +197,6 @@ def test_a_part_without_its_weights_says_so_and_the_others_work(models_dir: Path
 
 
 def _request():  # type: ignore[no-untyped-def]
-    from suite.serving.reply import Request
+    from suite.serving.request import Request
 
     return Request(({"role": "user", "content": "hello"},), max_tokens=2)

@@ -10,7 +10,8 @@ from suite.errors import BadRequest, NotFound, NotReady, SettingsError, SuiteErr
 from suite.gateway.route import route
 from suite.gateway.upstream import Upstream
 from suite.monitoring.probe import State, bad, good, guarded
-from suite.serving.reply import Reply, ReplyStream, Request
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 
 AUTO = "auto"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from suite.monitoring.probe import State
-from suite.serving.reply import Reply, ReplyStream, Request
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 
 
 class Upstream(Protocol):

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.types import Receive, Scope, Send
 
 from suite.errors import BadRequest, NotFound, SuiteError, UpstreamError, from_dict
-from suite.serving.reply import Reply, ReplyStream, Request
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 
 # options of OpenAI's surface that would change the answer and that we do not have: refused rather than ignored; the values say "not used"
 REFUSED: dict[str, tuple[Any, ...]] = {

@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 
 from suite.http.completion import Body, completion, events, listed, listing
-from suite.serving.reply import Reply, ReplyStream, Request
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 
 
 class Serving(Protocol):

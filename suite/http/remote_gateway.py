@@ -9,7 +9,8 @@ import httpx
 
 from suite.errors import UpstreamError, from_dict
 from suite.http.completion import EventReader, reply_of
-from suite.serving.reply import Reply, ReplyStream, Request
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 
 CONNECT_S = 3.0
 GRACE_S = 5.0  # the host gives up by itself at the request's own time-out; ours comes a little later, as the answer of a host that hangs

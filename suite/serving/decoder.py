@@ -18,7 +18,8 @@ import llama_cpp
 
 from suite.errors import ContextOverflow, NotReady, SuiteError, UpstreamError, WeightsError
 from suite.serving.pieces import Pieces
-from suite.serving.reply import Reply, ReplyStream, Request
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 from suite.serving.template import Template
 from suite.serving.weights import Weights
 

@@ -13,7 +13,8 @@ from suite.errors import NotReady, SuiteError
 from suite.monitoring.probe import State, bad, good
 from suite.serving import trial
 from suite.serving.catalog import ProfileModel
-from suite.serving.reply import Reply, ReplyStream, Request, checked
+from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request, checked
 from suite.serving.weights import Place, Weights, check, locate
 from suite.settings import Settings
 

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from suite.errors import BadRequest, ContextOverflow, NotReady, UpstreamError, WeightsError
-from suite.serving.reply import Reply, Request
+from suite.serving.reply import Reply
+from suite.serving.request import Request
 from suite.settings import package_file
 
 SMOKE = package_file("models/smoke.gguf")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from suite.errors import BadRequest
-from suite.serving.reply import Request
+from suite.serving.request import Request
 
 
 @pytest.fixture
