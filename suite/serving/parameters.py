@@ -21,3 +21,8 @@ class Parameters:
     n_batch: int = 256
     kv_type: str = "f16"
     queue: int = 64
+
+    @property
+    def sequences(self) -> int:
+        """How many token sequences the cache tells apart: those being written, and as many finished ones to take beginnings from."""
+        return min(256, 2 * self.slots + 16)

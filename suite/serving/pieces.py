@@ -9,12 +9,12 @@ class Pieces:
     """Takes the bytes of one token after another and gives text; `stopped` says that a stop text came up (it is not part of the text).
 
     A character whose bytes are spread over tokens comes out once it is whole. Text that may yet grow into a stop text is held back.
-    White space before the first word is dropped: a SentencePiece vocabulary begins every word with a space.
+    With `strip`, white space before the first word is dropped: a SentencePiece vocabulary begins every word with a space.
     """
 
-    def __init__(self, stops: tuple[str, ...] = ()) -> None:
+    def __init__(self, stops: tuple[str, ...] = (), strip: bool = True) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stops, self._held, self._said = stops, "", False
+        self._stops, self._held, self._said = stops, "", not strip
         self.stopped = False
 
     def feed(self, raw: bytes) -> str:
