@@ -143,6 +143,8 @@ class Decoder:
         if again:  # whoever closed it first is waiting for the thread, now perhaps for less long
             return
         self._thread.join()
+        with self._news:
+            self._news.wait_for(lambda: not self._users)
         atexit.unregister(self.close)
         self._context.close()
         self._loaded.close()
@@ -259,6 +261,9 @@ class Decoder:
         except NoNumbers:
             self._end(slot, UpstreamError(f"{self.model} gave no usable scores for the next token; compare the file's sha256, or loosen the grammar.",
                                           part=self.name))
+            return
+        except SuiteError as error:  # a grammar that became too complex: it ends this reply, not those beside it
+            self._end(slot, error)
             return
         if why:
             self._end(slot, why)

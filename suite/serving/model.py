@@ -13,6 +13,7 @@ from typing import Any
 import llama_cpp
 
 from suite.errors import WeightsError
+from suite.serving.grammar import SPOKEN
 from suite.serving.weights import Weights
 
 log = logging.getLogger("suite.serving")
@@ -72,11 +73,11 @@ class LoadedModel:
             room = -count
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a token stands for; none for a control."""
-        size = 64
+        """The bytes that a token stands for; none for a control, except those that begin a tool call, which the reader of calls has to see."""
+        size, spoken = 64, self.word(token) in SPOKEN
         while True:
             buffer = ctypes.create_string_buffer(size)
-            length = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, size, 0, False)
+            length = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, size, 0, spoken)
             if length >= 0:
                 return buffer.raw[:length]
             size = -length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -71,7 +72,7 @@ class Request:
         bias = options.get("logit_bias", ())
         options["logit_bias"] = tuple(bias.items()) if isinstance(bias, dict) else bias
         schema = options.get("json_schema", "")
-        options["json_schema"] = json.dumps(schema) if isinstance(schema, (dict, bool)) else schema
+        options["json_schema"] = _json(schema, "json_schema") if isinstance(schema, (dict, bool)) else schema
         if isinstance(options.get("tools"), list):
             options["tools"] = tuple(options["tools"])
         rows = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
@@ -90,19 +91,19 @@ def checked(request: Request) -> Request:
         value = getattr(request, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
             upper = f" to {most}" if most < 1 << 31 else ""
-            raise BadRequest(f"{name} is {value!r:.80} but must be a whole number from {least}{upper}.", param=name)
+            raise BadRequest(f"{name} is {_short(value)} but must be a whole number from {least}{upper}.", param=name)
     for name, (low, high, closed) in RANGES.items():
         value = getattr(request, name)
         if value is not None and not (_number(value) and low <= value <= high and (closed or value > low)):
-            raise BadRequest(f"{name} is {value!r:.80} but must be a number {'from' if closed else 'above'} {low:g} to {high:g}.", param=name)
+            raise BadRequest(f"{name} is {_short(value)} but must be a number {'from' if closed else 'above'} {low:g} to {high:g}.", param=name)
     for name in ("ignore_eos", "cache_prompt", "parallel_tool_calls"):
         if not isinstance(getattr(request, name), bool):
-            raise BadRequest(f"{name} is {getattr(request, name)!r:.80} but must be true or false.", param=name)
+            raise BadRequest(f"{name} is {_short(getattr(request, name))} but must be true or false.", param=name)
     stops = request.stop
     if not isinstance(stops, tuple) or len(stops) > MOST_STOPS or not all(isinstance(text, str) and 0 < len(text) <= LONGEST_STOP for text in stops):
-        raise BadRequest(f"stop is {stops!r:.200} but must be at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters.", param="stop")
+        raise BadRequest(f"stop is {_short(stops)} but must be at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters.", param="stop")
     if not isinstance(request.model, str):
-        raise BadRequest(f"model is {request.model!r:.80} but must be a text.", param="model")
+        raise BadRequest(f"model is {_short(request.model)} but must be a text.", param="model")
     _constraints(request)
     return replace(request, messages=messages, logit_bias=_biases(request.logit_bias), tools=_tools(request))
 
@@ -111,7 +112,7 @@ def _prompted(request: Request) -> tuple[()]:
     for name in ("prompt", "suffix"):
         value = getattr(request, name)
         if value is not None and not isinstance(value, str):
-            raise BadRequest(f"{name} is {value!r:.80} but must be text.", param=name)
+            raise BadRequest(f"{name} is {_short(value)} but must be text.", param=name)
     if request.messages:
         raise BadRequest("Both messages and prompt are given; send one of them.", param="prompt")
     if not request.prompt and not request.suffix:
@@ -132,17 +133,17 @@ def _conversation(request: Request) -> tuple[dict[str, Any], ...]:
 
 def _message(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise BadRequest(f"{where} is {row!r:.80} but must be {{'role': ..., 'content': ...}}.", param=where)
+        raise BadRequest(f"{where} is {_short(row)} but must be {{'role': ..., 'content': ...}}.", param=where)
     role, content, calls = row.get("role"), row.get("content"), row.get("tool_calls")
     role = "system" if role == "developer" else role  # OpenAI's newer name for the same
     if role not in ROLES:
-        raise BadRequest(f"{where}.role is {role!r:.80} but must be one of {', '.join(ROLES)}.", param=f"{where}.role")
+        raise BadRequest(f"{where}.role is {_short(role)} but must be one of {', '.join(ROLES)}.", param=f"{where}.role")
     if content is None and role == "assistant" and calls:
         content = ""
     if isinstance(content, list) and all(_is_text(part) for part in content):
         content = "".join(part["text"] for part in content)  # OpenAI's list form, as far as it is text
     if not isinstance(content, str):
-        raise BadRequest(f"{where}.content is {content!r:.80} but must be text.", param=f"{where}.content")
+        raise BadRequest(f"{where}.content is {_short(content)} but must be text.", param=f"{where}.content")
     message: dict[str, Any] = {"role": role, "content": _whole(content)}
     if calls:
         if role != "assistant":
@@ -152,7 +153,7 @@ def _message(row: Any, where: str) -> dict[str, Any]:
         value = row.get(name)
         if value is not None:
             if not isinstance(value, str):
-                raise BadRequest(f"{where}.{name} is {value!r:.80} but must be text.", param=f"{where}.{name}")
+                raise BadRequest(f"{where}.{name} is {_short(value)} but must be text.", param=f"{where}.{name}")
             message[name] = _whole(value)
     return message
 
@@ -167,16 +168,16 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
             whole = isinstance(json.loads(arguments), dict) if isinstance(arguments, str) else False
         except (ValueError, RecursionError):
             whole = False
-        if not whole or not isinstance(function.get("name"), str):
-            raise BadRequest(f"{where}[{index}] is {call!r:.120} but must be {{'id', 'type': 'function', 'function': {{'name', 'arguments': JSON "
+        if not whole or not isinstance(function.get("name"), str) or not isinstance(call.get("id") or "", str):
+            raise BadRequest(f"{where}[{index}] is {_short(call)} but must be {{'id', 'type': 'function', 'function': {{'name', 'arguments': JSON "
                              "text of an object}}}.", param=f"{where}[{index}]")
-        made.append({"id": _whole(str(call.get("id", ""))), "type": "function",
+        made.append({"id": _whole(call.get("id") or ""), "type": "function",
                      "function": {"name": _whole(function["name"]), "arguments": _whole(arguments)}})
     return made
 
 
 def _biases(biases: Any) -> tuple[tuple[int, float], ...]:
-    shape = f"logit_bias is {biases!r:.80} but must be at most {MOST_BIASES} token numbers, each with a number from -100 to 100."
+    shape = f"logit_bias is {_short(biases)} but must be at most {MOST_BIASES} token numbers, each with a number from -100 to 100."
     if not isinstance(biases, tuple) or len(biases) > MOST_BIASES:
         raise BadRequest(shape, param="logit_bias")
     read = []
@@ -200,17 +201,22 @@ def _tools(request: Request) -> tuple[dict[str, Any], ...]:
     for index, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type", "function") == "function" else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-            raise BadRequest(f"tools[{index}] is {tool!r:.120} but must be {{'type': 'function', 'function': {{'name', 'description', "
+            raise BadRequest(f"tools[{index}] is {_short(tool)} but must be {{'type': 'function', 'function': {{'name', 'description', "
                              "'parameters'}}.", param=f"tools[{index}]")
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
-            raise BadRequest(f"tools[{index}].function.parameters is {parameters!r:.80} but must be a JSON schema.", param=f"tools[{index}]")
+            raise BadRequest(f"tools[{index}].function.parameters is {_short(parameters)} but must be a JSON schema.", param=f"tools[{index}]")
         names.append(function["name"])
+    if sum(len(_json(tool, f"tools[{index}]")) for index, tool in enumerate(tools)) > LONGEST_GRAMMAR:
+        raise BadRequest(f"tools are described in more than {LONGEST_GRAMMAR:,} characters; send fewer, or shorter descriptions.", param="tools")
+    taken = next((name for name in names if name in TOOL_CHOICES), None)
+    if taken:
+        raise BadRequest(f"A tool is named {taken!r}, which is a value of tool_choice; give it another name.", param="tools")
     if len(set(names)) < len(names):
         raise BadRequest("Two tools have the same name; give each its own.", param="tools")
     choice = request.tool_choice
     if not isinstance(choice, str) or choice not in (*TOOL_CHOICES, *names):
-        raise BadRequest(f"tool_choice is {choice!r:.80} but must be auto, none, required or the name of one of the tools.", param="tool_choice")
+        raise BadRequest(f"tool_choice is {_short(choice)} but must be auto, none, required or the name of one of the tools.", param="tool_choice")
     if choice == "required" and not tools:
         raise BadRequest("tool_choice is 'required' but there are no tools; send some.", param="tool_choice")
     return tuple({"type": "function", "function": dict(tool["function"])} for tool in tools)
@@ -230,12 +236,32 @@ def _constraints(request: Request) -> None:
         raise BadRequest("tools go with messages, not with prompt.", param="tools")
 
 
+def _json(value: Any, param: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "it nests too deeply" if isinstance(error, RecursionError) else error
+        raise BadRequest(f"{param} is {_short(value)}, which is no JSON ({reason}); send what JSON can say.", param=param) from error
+
+
+def _short(value: Any) -> str:
+    """A value for an error's text, never long, however deep or large it is."""
+    try:
+        return _shortened.repr(value)[:120]
+    except (ValueError, RecursionError):  # a number of thousands of digits cannot be written
+        return f"a {type(value).__name__} too large to show"
+
+
+_shortened = reprlib.Repr()
+_shortened.maxlevel, _shortened.maxstring, _shortened.maxother, _shortened.maxdict, _shortened.maxlist = 3, 60, 60, 5, 4
+
+
 def _is_text(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)))
 
 
 def _whole(text: str) -> str:
