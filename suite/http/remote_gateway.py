@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 
 from suite.errors import UpstreamError, from_dict
+from suite.gateway.sse import Garbage, lines
+from suite.gateway.wire import body_of, path_of
 from suite.http.completion import EventReader, reply_of
 from suite.serving.reply import Reply, ReplyStream
 from suite.serving.request import Request
@@ -28,33 +30,35 @@ class RemoteGateway:
     def chat(self, messages: str | list[dict[str, Any]], model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
         """Answer a conversation, or a plain question; as Gateway.chat, with the same errors, and HostGone when the host has ended."""
         request = Request.of(messages, **{**options, "model": model})  # a bad value is refused here, as the gateway itself would
-        body = {"messages": list(request.messages), "model": model, "stream": stream, **_sent(options)}
-        waits = httpx.Timeout((request.timeout or self.timeout) + GRACE_S, connect=CONNECT_S)
-        if stream:
-            return self._stream(body, waits)
-        return reply_of(_json(self._client.post("/v1/chat/completions", json=body, timeout=waits)))
+        return self.stream(request) if stream else self.complete(request)
+
+    def complete(self, request: Request) -> Reply:
+        """The whole reply to a checked request; as Gateway.complete."""
+        response = self._client.post(f"/v1{path_of(request)}", json=_body_of(request, False), timeout=self._waits(request))
+        return reply_of(_json(response))
 
     def models(self) -> list[dict[str, Any]]:
         """The aliases, each with its server, the model there, and whether it would answer now."""
         rows = _json(self._client.get("/v1/models"))["data"]
         return [{name: value for name, value in row.items() if name not in OURS} for row in rows]
 
-    def _stream(self, body: dict[str, Any], waits: httpx.Timeout) -> ReplyStream:
-        request = self._client.build_request("POST", "/v1/chat/completions", json=body, timeout=waits)
+    def stream(self, request: Request) -> ReplyStream:
+        """The same, piece by piece; as Gateway.stream, refusals too are raised while iterating."""
+        sent = self._client.build_request("POST", f"/v1{path_of(request)}", json=_body_of(request, True), timeout=self._waits(request))
         opened: list[httpx.Response] = []
         readers: list[EventReader] = []
         closed: list[bool] = []
 
         def pieces() -> Iterator[str]:
-            response = self._client.send(request, stream=True)
+            response = self._client.send(sent, stream=True)
             opened.append(response)
             if response.is_error:
                 response.read()
                 raise from_dict(_body(response), response.status_code)
-            readers.append(EventReader(response.iter_lines()))
+            readers.append(EventReader(lines(response.iter_bytes())))
             try:
                 yield from readers[0]
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, Garbage) as error:
                 raise UpstreamError(f"The reply broke off ({type(error).__name__}): the host has ended or hangs; ask again.") from error
             finally:
                 response.close()
@@ -65,7 +69,7 @@ class RemoteGateway:
             if not closed or not readers:
                 raise UpstreamError("This reply did not come to its end; ask again.")
             text = readers[0].so_far  # closed early: the host stopped too, and only it knew the exact counts
-            return Reply(text, 0, 0, 0.0, "", alias=body["model"], finish="cancelled")
+            return Reply(text, 0, 0, 0.0, "", alias=request.model, finish="cancelled")
 
         def stop() -> None:
             closed.append(True)
@@ -74,9 +78,14 @@ class RemoteGateway:
 
         return ReplyStream(pieces(), finished, stop)
 
+    def _waits(self, request: Request) -> httpx.Timeout:
+        return httpx.Timeout((request.timeout or self.timeout) + GRACE_S, connect=CONNECT_S)
 
-def _sent(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value is not None}
+
+def _body_of(request: Request, stream: bool) -> dict[str, Any]:
+    body = body_of(request, request.model, stream)
+    body.pop("stream_options", None)  # ours tells the usage anyway
+    return body if request.timeout is None else {**body, "timeout": request.timeout}
 
 
 def _body(response: httpx.Response) -> Any:

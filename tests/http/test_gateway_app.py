@@ -18,6 +18,7 @@ from suite.http.remote_gateway import RemoteGateway
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import good
 from suite.serving.reply import Reply, ReplyStream
+from suite.serving.request import Request
 
 HELLO = [{"role": "user", "content": "안녕하세요"}]
 
@@ -107,14 +108,86 @@ def test_a_reply_that_breaks_off_ends_with_an_error_event_and_without_done(serve
             stream.reply  # noqa: B018
 
 
+def _timeless(reply):
+    """A reply without what differs from one run to the next."""
+    return {**reply.to_dict(), "seconds": 0, "timings": sorted(reply.timings)}
+
+
+def test_a_guest_gets_raw_replies_logprobs_and_schemas_as_the_host_does(gateway, remote):
+    requests = [Request.of(prompt="The archive", model="code-7b", max_tokens=8, seed=2, logprobs=2, ignore_eos=True),
+                Request.of("hello", model="chat-7b", max_tokens=8, seed=2, logprobs=1, logit_bias={5: -10}, ignore_eos=True),
+                Request.of("hello", model="chat-7b", max_tokens=30, seed=2, temperature=0, json_schema={"type": "boolean"})]
+    for request in requests:
+        here, there, stream = gateway.complete(request), remote.complete(request), remote.stream(request)
+        pieces = list(stream)
+        assert _timeless(here) == _timeless(there) == _timeless(stream.reply) and "".join(pieces) == here.text
+        assert [row for piece in pieces for row in piece.logprobs] == list(here.logprobs)
+
+
+def test_a_guest_gets_tool_calls_as_the_host_does(remote_told):
+    gateway, remote = remote_told
+    here, there = gateway.chat("hello", model="chat-7b"), remote.chat("hello", model="chat-7b")
+    stream = remote.chat("hello", model="chat-7b", stream=True)
+    assert list(stream) == [Calls.TEXT] and _timeless(stream.reply) == _timeless(here) == _timeless(there) and here.tool_calls == Calls.CALLS
+
+
+class Calls:
+    """A model server that says something with a line separator in it, and calls a tool."""
+
+    name = "calls"
+    TEXT = "a\u2028b\u0085c"
+    CALLS = ({"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}},)
+
+    def ready(self):
+        return good(model="calls")
+
+    def stream(self, request):
+        return ReplyStream(iter([self.TEXT]), lambda: Reply(self.TEXT, 1, 1, 0.1, "calls", tool_calls=self.CALLS, finish="tool_calls"), lambda: None)
+
+    def complete(self, request):
+        return self.stream(request).read()
+
+
+@pytest.fixture
+def remote_told():
+    """A gateway over Calls, and the guest's side of it."""
+    made = Gateway({"chat-7b": [Calls()], "code-7b": [Calls()]})
+    with _remote(made) as there:
+        yield made, there
+
+
+def test_every_answer_says_what_the_gateway_cost(client):
+    body = {"model": "chat-7b", "messages": HELLO, "max_tokens": 200, "ignore_eos": True}
+    whole = client.post("/v1/chat/completions", json=body)
+    streamed = client.post("/v1/chat/completions", json={**body, "stream": True})
+    refused = client.post("/v1/chat/completions", json={**body, "temperature": 9})
+    listed = client.get("/v1/models")
+    for response in (whole, streamed, refused, listed):
+        assert float(response.headers["x-suite-overhead-ms"]) >= 0.0
+    spent = whole.json()["suite"]["seconds"] * 1e3  # what the server took is not the gateway's
+    assert float(whole.headers["x-suite-overhead-ms"]) < spent
+
+
+def test_usage_is_charged_to_the_actor_that_the_header_names(servers):
+    kept = []
+    gateway = Gateway({"chat-7b": [servers[0]], "code-7b": [servers[1]]}, record=kept.append, who="admin_user")
+    body = {"model": "chat-7b", "messages": HELLO, "max_tokens": 3, "ignore_eos": True}
+    with TestClient(_app(gateway)) as client:
+        client.post("/v1/chat/completions", json=body)
+        client.post("/v1/chat/completions", json={**body, "stream": True}, headers={"X-Actor": "%EA%B9%80"})
+        client.post("/v1/completions", json={"prompt": "x", "model": "code-7b", "max_tokens": 2, "ignore_eos": True, "n": 2}, headers={"X-Actor": "dev_user"})
+    assert [(row.who, row.alias, row.tokens, row.outcome) for row in kept] == [
+        ("admin_user", "chat-7b", 3, "ok"), ("김", "chat-7b", 3, "ok"), ("dev_user", "code-7b", 2, "ok"), ("dev_user", "code-7b", 2, "ok")]
+
+
 def test_a_guest_gets_the_replies_that_the_host_gets(gateway, remote):
     options = {"model": "code-7b", "max_tokens": 20, "seed": 6, "temperature": 1.0, "stop": ("zzz",)}
     here, there = gateway.chat("안녕", **options), remote.chat("안녕", **options)
     assert isinstance(there, Reply)
-    assert {**here.to_dict(), "seconds": 0} == {**there.to_dict(), "seconds": 0}
+    assert _timeless(here) == _timeless(there)
     stream = remote.chat("안녕", stream=True, **options)
     assert "".join(stream) == stream.reply.text == here.text
-    assert {**stream.reply.to_dict(), "seconds": 0} == {**here.to_dict(), "seconds": 0}
+    assert _timeless(stream.reply) == _timeless(here)
     assert remote.chat("python?", max_tokens=1).why == gateway.chat("python?", max_tokens=1).why
 
 

@@ -14,7 +14,8 @@ from alembic.runtime.migration import MigrationContext
 import suite.access.table
 import suite.knowledge.table
 import suite.maintainer.table
-import suite.memory.table  # noqa: F401  (each adds its tables to the metadata)
+import suite.memory.table
+import suite.usage.table  # noqa: F401  (each adds its tables to the metadata)
 from suite.errors import StorageError
 from suite.storage.engine import open_storage
 from suite.storage.tables import metadata
