@@ -11,7 +11,8 @@
     ├── WeightsError            a model file is missing, damaged, unverified or cannot be loaded
     ├── NotReady                a part would not serve now; says why and when to try again
     ├── BadRequest              a caller's value cannot be used
-    │   └── ContextOverflow     a prompt is longer than the model's context
+    │   ├── ContextOverflow     a prompt is longer than the model's context
+    │   └── TooLarge            a body has more bytes than are read
     ├── NotFound                a named thing does not exist
     ├── Denied                  the actor may not do this
     │   └── ApprovalNeeded      the actor may do this once somebody approved it
@@ -31,6 +32,7 @@ class SuiteError(Exception):
     """Base of all errors of the suite."""
 
     status = 500
+    code = ""  # OpenAI's word for the error, where its clients look for one; else the status stands there
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -40,7 +42,7 @@ class SuiteError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """The error in OpenAI's shape, with our class name as `type`."""
         return {"error": {"type": type(self).__name__, "message": self.message, "param": self.facts.get("param"),
-                          "code": self.status, "facts": self.facts}}
+                          "code": self.code or self.status, "facts": self.facts}}
 
 
 class SettingsError(SuiteError):
@@ -86,7 +88,11 @@ class BadRequest(SuiteError):
 
 
 class ContextOverflow(BadRequest):
-    pass
+    code = "context_length_exceeded"
+
+
+class TooLarge(BadRequest):
+    status = 413
 
 
 class NotFound(SuiteError):

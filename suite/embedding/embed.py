@@ -99,6 +99,14 @@ class Embedder:
                                f"run `suite models pull {self.model.id}` to fetch it anew.")
         return vectors / lengths
 
+    def count(self, texts: Sequence[str]) -> int:
+        """How many tokens the model reads of these texts, together. Raises as `embed` does."""
+        texts = self._checked(texts)
+        loaded = self._loaded or self._pick_up()
+        if loaded is None:
+            raise NotReady(str(self._why_not), part=self.name, retry_after=RETRY_AFTER)
+        return int(loaded.token_count(texts)) if texts else 0
+
     def _checked(self, texts: Sequence[str]) -> list[str]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise BadRequest("`texts` must be a list of texts; put a single text into a list.", param="texts")

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from suite.http import embedding, gateway, memory, model, retrieval, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
+from suite.monitoring.metric import CONTENT_TYPE, ServingSeries
 from suite.monitoring.probe import Part, State, bad, guarded
 
 
@@ -36,16 +37,18 @@ def apps(stack: Served) -> dict[str, Guard]:
         "qdrant": vectors.app(parts["qdrant"]), "rag": retrieval.app(parts["rag"]), "memory-api": memory.app(parts["memory-api"]),
         "mcp-server": tools.app(parts["mcp-server"], stack.key.matches, stack.settings.bind),
     }
+    embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
+    series = {name: [ServingSeries(parts[name].stats)] for name in ("inference-chat", "inference-code")}
     guarded_apps = {}
     for name, app in made.items():
-        _add_questions(app, parts[name], stack.metrics)
+        _add_questions(app, parts[name], stack.metrics, *series.get(name, ()))
         add_problems(app)
         guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe)
     return guarded_apps
 
 
-def _add_questions(app: FastAPI, part: Part, metrics: Any) -> None:
+def _add_questions(app: FastAPI, part: Part, metrics: Any, *series: Any) -> None:
     @app.get("/live")
     def live(request: Request) -> Response:
         return answer(guarded(part.live), request)
@@ -62,7 +65,7 @@ def _add_questions(app: FastAPI, part: Part, metrics: Any) -> None:
 
     @app.get("/metrics")
     def exposition() -> Response:
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics.exposition(*series), media_type=CONTENT_TYPE)
 
 
 def answer(state: State, request: Request) -> JSONResponse:

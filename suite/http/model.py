@@ -1,13 +1,12 @@
-"""A model server's port: OpenAI's chat completions (8001 chat, 8004 code)."""
+"""A model server's port: OpenAI's surface over one model (8001 chat, 8004 code)."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
 
-from suite.http.completion import Body, completion, events, listed, listing
+from suite.http.openai import add_openai, add_tokens
 from suite.serving.reply import Reply, ReplyStream
 from suite.serving.request import Request
 
@@ -17,34 +16,51 @@ class Serving(Protocol):
 
     name: str
 
+    @property
+    def model(self) -> str: ...
+
     def complete(self, request: Request) -> Reply: ...
 
     def stream(self, request: Request) -> ReplyStream: ...
 
     def info(self) -> dict[str, Any]: ...
 
+    def tokenize(self, text: str, special: bool = False) -> list[int]: ...
+
+    def detokenize(self, tokens: list[int]) -> str: ...
+
+
+class Alone:
+    """A model server as the routes see it: a list of at most one model."""
+
+    def __init__(self, server: Serving) -> None:
+        self._server = server
+
+    def complete(self, request: Request) -> Reply:
+        """The whole reply."""
+        return self._server.complete(request)
+
+    def stream(self, request: Request) -> ReplyStream:
+        """The reply piece by piece."""
+        return self._server.stream(request)
+
+    def models(self) -> list[dict[str, Any]]:
+        """What is loaded, or would be by the next request."""
+        info = self._server.info()
+        return [info] if info["id"] else []
+
 
 def app(server: Serving) -> FastAPI:
     """The routes of one model server."""
     api = FastAPI(title=server.name, docs_url=None, redoc_url=None, openapi_url=None)
+    alone = Alone(server)
+    add_openai(api, alone, only=lambda: server.model, whole=alone.stream)
+    add_tokens(api, server)
 
-    def rows() -> list[dict[str, Any]]:
+    @api.get("/props")
+    def props() -> dict[str, Any]:
+        """The few facts that clients of llama-server look for."""
         info = server.info()
-        return [info] if info["loaded"] else []
-
-    @api.get("/v1/models")
-    def models() -> dict[str, Any]:
-        return listing(rows())
-
-    @api.get("/v1/models/{name}")
-    def model(name: str) -> dict[str, Any]:
-        return listed(rows(), name)
-
-    @api.post("/v1/chat/completions")
-    def chat(body: Body) -> Response:
-        request = body.request()  # one model is loaded here: the name in the body is not looked at, as in llama.cpp's own server
-        if body.stream:
-            return events(server.stream(request), server.info()["id"])
-        return JSONResponse(completion(server.complete(request)))
+        return {"default_generation_settings": {"n_ctx": info.get("n_ctx", 0)}, "total_slots": info.get("slots", 0), "model_alias": info["id"]}
 
     return api

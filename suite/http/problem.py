@@ -28,23 +28,23 @@ def add_problems(app: FastAPI) -> None:
     """Translate exceptions of `app`'s routes; a SuiteError carries its sentence, a bug only its class and a log entry."""
 
     @app.exception_handler(SuiteError)
-    def _ours(_request: Request, error: SuiteError) -> Problem:
+    async def _ours(_request: Request, error: SuiteError) -> Problem:
         retry = error.facts.get("retry_after")
         return Problem(error.to_dict(), error.status, headers={"Retry-After": str(int(retry))} if retry else None)
 
     @app.exception_handler(HTTPException)
-    def _route(request: Request, error: HTTPException) -> Problem:
+    async def _route(request: Request, error: HTTPException) -> Problem:
         kind = NotFound if error.status_code == 404 else BadRequest
         body = kind(f"{request.method} {request.url.path[:200]} is no route of this port ({error.detail}); look at the list in the README.").to_dict()
         return Problem(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    def _body(_request: Request, error: RequestValidationError) -> Problem:
+    async def _body(_request: Request, error: RequestValidationError) -> Problem:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"] if step != "body") or "body"
         return Problem(BadRequest(f"{where}: {first['msg']}.", param=where).to_dict(), 422)
 
     @app.exception_handler(Exception)
-    def _bug(request: Request, error: Exception) -> Problem:
+    async def _bug(request: Request, error: Exception) -> Problem:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return Problem(SuiteError(f"{type(error).__name__} in {request.url.path}; the log file has the details.").to_dict(), 500)

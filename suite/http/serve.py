@@ -11,10 +11,12 @@ from typing import Any
 
 import psutil
 import uvicorn
+from anyio.to_thread import current_default_thread_limiter
 
 from suite.errors import PortBusy, StartError
 
 START_SECONDS = 20
+THREADS = 256  # requests that are being answered at once; one that waits for a model holds a thread, and must not hold up a health check
 GRACE_SECONDS = 2  # how long open streams may finish when the stack stops
 
 
@@ -84,6 +86,7 @@ class HttpServers:
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
+        current_default_thread_limiter().total_tokens = THREADS
         tasks = [asyncio.create_task(server.serve(sockets=[self._sockets[name]])) for name, server in self._servers.items()]
         while not all(server.started or task.done() for server, task in zip(self._servers.values(), tasks, strict=True)):
             await asyncio.sleep(0.005)

@@ -1,5 +1,7 @@
 """Port 8003, and the same embedder as a guest sees it."""
 
+import base64
+
 import httpx
 import numpy as np
 import pytest
@@ -83,6 +85,28 @@ def test_more_than_the_limit_is_a_400_that_names_it(plain, texts, limit):
 
 def test_prewarming_embeds_a_text(plain):
     assert plain.post("/prewarm").json() == {"ok": True, "model": "minilm", "dim": 384}
+
+
+def test_openais_route_gives_the_same_vectors_as_numbers_or_packed(plain, embedder):
+    known = embedder.embed(TEXTS)
+    body = plain.post("/v1/embeddings", json={"input": TEXTS, "model": "minilm", "dimensions": 384}).json()
+    assert body["object"] == "list" and body["model"] == "minilm" and [row["index"] for row in body["data"]] == [0, 1, 2]
+    assert np.array_equal(np.array([row["embedding"] for row in body["data"]], np.float32), known)
+    assert body["usage"]["prompt_tokens"] == body["usage"]["total_tokens"] == embedder.count(TEXTS) > len(TEXTS[0].split()) + len(TEXTS[1].split())
+    packed = plain.post("/v1/embeddings", json={"input": TEXTS[0], "encoding_format": "base64"}).json()["data"]
+    assert len(packed) == 1 and np.allclose(np.frombuffer(base64.b64decode(packed[0]["embedding"]), "<f4"), known[0], atol=1e-6)
+    assert plain.get("/v1/models").json()["data"][0]["id"] == "minilm" and plain.get("/v1/models/minilm").json()["dim"] == 384
+
+
+@pytest.mark.parametrize(("body", "status", "param"), [
+    ({}, 400, "input"), ({"input": []}, 400, "input"), ({"input": [1, 2]}, 400, "input"), ({"input": [[1, 2]]}, 400, "input"), ({"input": None}, 400, "input"),
+    ({"input": "a", "dimensions": 100}, 400, "dimensions"), ({"input": "a", "dimensions": True}, 400, "dimensions"),
+    ({"input": "a", "encoding_format": "int8"}, 400, "encoding_format"), ({"input": "a", "model": 1}, 400, "model"),
+    ({"input": "a", "model": "text-embedding-3-small"}, 404, "model"), ({"input": ["a"] * 9}, 400, "texts"),
+])
+def test_what_openais_route_cannot_embed_is_refused_by_name(plain, body, status, param):
+    answer = plain.post("/v1/embeddings", json=body)
+    assert answer.status_code == status and answer.json()["error"]["param"] == param
 
 
 def test_a_guest_gets_exactly_the_vectors_of_the_host(remote, embedder):

@@ -20,11 +20,25 @@ from suite.http.guard import OPEN_PATHS
 TURN = {"user_query": "a", "ai_response": "b", "model_used": "m", "session_id": "s", "tags": ["t"], "importance": 3, "project_id": "p"}
 FILTER = {"must": [{"key": "a", "match": {"value": 1}}]}
 SPARSE = {"indices": [1], "values": [1.0]}
-CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "temperature": 0.5, "top_p": 0.5, "seed": 1, "stop": ["x"], "n": 1}
+SAMPLED = {"max_tokens": 1, "temperature": 0.5, "top_p": 0.5, "seed": 1, "stop": ["x"], "n": 1, "logit_bias": {"5": 1}, "presence_penalty": 0.1}
+CHAT = {"messages": [{"role": "user", "content": "hi"}], **SAMPLED, "logprobs": True, "top_logprobs": 2, "stream_options": {"include_usage": True}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"enum": ["x"]}}}}}
+FORMED = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"a": {"type": "integer", "maximum": 9}}}}}
 BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("api-gateway", "POST /v1/chat/completions", {**CHAT, "model": "auto"}),
+    ("api-gateway", "POST /v1/completions", {"prompt": "hi", **SAMPLED, "model": "auto", "stream": True}),
+    ("api-gateway", "POST /v1/embeddings", {"input": ["a"], "model": "minilm", "encoding_format": "base64", "dimensions": 384}),
     ("inference-chat", "POST /v1/chat/completions", CHAT),
+    ("inference-chat", "POST /v1/chat/completions", {**CHAT, "stream": True}),
+    ("inference-chat", "POST /v1/chat/completions", {"messages": CHAT["messages"], "max_tokens": 9, "response_format": FORMED}),
+    ("inference-chat", "POST /v1/chat/completions", {"messages": CHAT["messages"], "max_tokens": 9, "tools": [TOOL], "tool_choice": "required"}),
+    ("inference-chat", "POST /v1/chat/completions", {"messages": CHAT["messages"], "max_tokens": 9, "grammar": 'root ::= "a"'}),
+    ("inference-chat", "POST /v1/completions", {"prompt": ["hi"], **SAMPLED, "logprobs": 1, "echo": False, "best_of": 1}),
+    ("inference-code", "POST /infill", {"input_prefix": "a", "input_suffix": "b", "n_predict": 1, "cache_prompt": True}),
+    ("inference-chat", "POST /tokenize", {"content": "a", "add_special": False, "with_pieces": True}),
+    ("inference-chat", "POST /detokenize", {"tokens": [5, 6]}),
     ("embedding", "POST /embed", {"texts": ["a"]}),
+    ("embedding", "POST /v1/embeddings", {"input": "a", "model": "minilm"}),
     ("rag", "POST /index", {"collection": "c", "paths": ["/nowhere/at-all.md"]}),
     ("rag", "POST /query", {"query": "hi", "collection": "c", "topk": 1}),
     ("rag", "POST /collections/c/search", {"query": "x", "topk": 2}),
@@ -103,6 +117,13 @@ def replaced(body: Any, path: tuple[Any, ...], value: Any) -> Any:
     return body
 
 
+def test_openais_bodies_are_served_before_anything_in_them_is_wrong(send: Any) -> None:
+    for part, route, body in BODIES:
+        if part in ("api-gateway", "inference-chat", "embedding"):
+            answer = send(part, route, json.dumps(body).encode())
+            assert answer.status_code == 200, (part, route, answer.text)
+
+
 def test_a_wrong_value_in_any_place_of_any_body_is_an_answer_of_ours(send: Any) -> None:
     @given(case=st.sampled_from([(part, route, body, place) for part, route, body in BODIES for place in places(body)]), value=values)
     @settings(max_examples=400, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -133,7 +154,8 @@ def test_what_is_no_json_or_of_another_type_is_refused(send: Any) -> None:
 
 
 @pytest.mark.parametrize(("part", "route", "body", "place"), [
-    ("api-gateway", "POST /v1/chat/completions", CHAT, ("messages", 0, "content")), ("embedding", "POST /embed", {"texts": ["a"]}, ("texts", 0)),
+    ("api-gateway", "POST /v1/chat/completions", CHAT, ("messages", 0, "content")), ("inference-chat", "POST /tokenize", {"content": "a"}, ("content",)),
+    ("inference-chat", "POST /v1/completions", {"prompt": "a"}, ("prompt",)), ("embedding", "POST /v1/embeddings", {"input": "a"}, ("input",)), ("embedding", "POST /embed", {"texts": ["a"]}, ("texts", 0)),
     ("memory-api", "POST /v1/memory/conversations/search", {"query": "a"}, ("query",)), ("rag", "POST /query", {"query": "a"}, ("query",)),
     ("mcp-server", "POST /tools/read_file/call", {"path": "x"}, ("path",)),
 ])
