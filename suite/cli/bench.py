@@ -4,73 +4,56 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from suite.errors import RunFailed, SuiteError
+from suite.errors import SuiteError
 
-LIMIT_S = 15.0  # wall time of phase 2 on the smoke profile, cold, on two cores
-ROUND_S = 600
+KINDS = {
+    "phase2": ("wall seconds of the phase 2 runbook, cold, on the smoke profile", 3),
+    "serving": ("model servers beside llama.cpp alone and llama_cpp.server, on a random model of half a billion numbers", 3),
+    "gateway": ("the gateway beside the same calls without it, and beside the LiteLLM proxy", 5),
+}
 
 
 def add(subparsers: Any) -> None:
     """Declare the command and its options."""
     parser = subparsers.add_parser("bench", help="measure", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
-    phase2 = kinds.add_parser("phase2", help="wall seconds of the phase 2 runbook, cold, on the smoke profile")
-    phase2.add_argument("--rounds", type=int, default=3, metavar="N", help="how many runs the median is taken of (default 3)")
-    phase2.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} instead of lines")
-    phase2.set_defaults(run=run)
+    for kind, (sentence, rounds) in KINDS.items():
+        one = kinds.add_parser(kind, help=sentence, description=sentence)
+        one.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"how many rounds the median is taken of (default {rounds})")
+        one.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} instead of lines")
+        if kind != "phase2":
+            one.add_argument("--quick", action="store_true", help="fewer tokens and requests in each round; the rows say so")
+        one.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; exit 0 when every limit is met, 1 when not, 2 when it could not be measured."""
+    from suite.benchmark.row import line, status
+
     try:
-        rows = phase2(max(1, args.rounds))
+        rows = _measured(args)
     except SuiteError as error:
         print(f"suite bench could not measure: {error}", file=sys.stderr)
         return 2
-    if args.json:
-        print(json.dumps({"rows": rows}))
+    print(json.dumps({"rows": rows}) if args.json else "\n".join(line(row) for row in rows))
+    return status(rows)
+
+
+def _measured(args: argparse.Namespace) -> list[dict[str, Any]]:
+    from suite.settings import load
+
+    rounds = max(1, args.rounds)
+    if args.kind == "phase2":
+        from suite.benchmark.phase2 import phase2
+
+        return phase2(rounds)
+    measure: Callable[..., list[dict[str, Any]]]
+    if args.kind == "serving":
+        from suite.benchmark.serving import serving as measure
     else:
-        for row in rows:
-            held = "" if row["limit"] is None else f"  ({row['op']} {row['limit']:g} {row['unit']}: {'met' if row['met'] else 'NOT MET'})"
-            print(f"{row['name']}  {row['value']:.2f} {row['unit']}{held}")
-    return 0 if all(row["met"] is not False for row in rows) else 1
-
-
-def phase2(rounds: int) -> list[dict[str, Any]]:
-    """Wall seconds of `papermill runbooks/phase2_health.ipynb` in a process of its own: weights cached and converted, nothing else kept.
-
-    Raises RunFailed when a round does not pass, because the time of a failed run means nothing.
-    """
-    from suite.embedding.embed import Embedder
-    from suite.settings import load, package_file
-
-    settings = load({"profile": "smoke"})
-    walls = []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory(prefix="suite-bench-") as folder:
-            if not walls:  # the weights are fetched and converted before the clock starts
-                Embedder(settings, settings.models_dir, Path(folder)).fetch()
-            data = Path(folder) / "data"
-            own = {"data_dir": str(data), "models_dir": str(settings.models_dir), "port_base": "auto"}
-            command = [sys.executable, "-m", "papermill", str(package_file("runbooks/phase2_health.ipynb")), str(Path(folder) / "out.ipynb"),
-                       "--no-progress-bar", "-k", "python3", "-y", json.dumps({"profile": "smoke", "settings": own})]
-            began = time.perf_counter()
-            done = subprocess.run(command, capture_output=True, text=True, timeout=ROUND_S)
-            walls.append(time.perf_counter() - began)
-            if done.returncode:
-                raise RunFailed(f"Phase 2 ended with status {done.returncode}, so its time means nothing: {done.stderr.strip()[-600:]}")
-    return [_row("phase 2, cold, smoke profile: wall time", statistics.median(walls), LIMIT_S),
-            _row("phase 2, cold, smoke profile: slowest round", max(walls), None)]
-
-
-def _row(name: str, value: float, limit: float | None) -> dict[str, Any]:
-    return {"name": name, "value": round(value, 3), "unit": "s", "op": "<", "limit": limit, "met": None if limit is None else value < limit,
-            "peer": None, "ratio": None}
+        from suite.benchmark.gateway import gateway as measure
+    return measure(load(), rounds, args.quick, lambda text: print(f"suite bench: {text}", file=sys.stderr, flush=True))

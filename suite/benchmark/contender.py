@@ -1,0 +1,64 @@
+"""The processes that a measurement starts: `python -m suite.benchmark.contender KIND JSON`; each answers questions until its input ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from suite.benchmark.child import attend
+
+
+def bare(path: str, **parameters: Any) -> None:
+    """llama.cpp alone."""
+    from suite.serving.bare import BareLoops
+    from suite.serving.parameters import Parameters
+
+    loops = BareLoops(Path(path), Parameters(**parameters))
+    attend({"one": loops.one, "many": loops.many, "ready": lambda: True})
+
+
+def face(**settings: Any) -> None:
+    """The model server as Python sees it."""
+    from suite.benchmark.face import Face
+
+    face = Face(settings)
+    attend({"ready": face.ready, "many": face.many, "turns": face.turns, "beside": face.beside})
+
+
+def stack(**settings: Any) -> None:
+    """The whole suite with its ports, as `suite up` runs it."""
+    from suite.bench import start
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # its token lies outside the scratch folder, and goes when it stops in order
+    bench = start(**settings)
+    try:
+        target = bench.target()
+        target.close()
+        attend({"ready": lambda: {"urls": dict(target.urls), "token": target.token}})
+    finally:
+        bench.stop()
+
+
+def client() -> None:
+    """Who calls the ports."""
+    from suite.benchmark.client import VERBS
+
+    attend(VERBS)
+
+
+def upstream(name: str) -> None:
+    """A stand-in for a model server behind a URL."""
+    from suite.benchmark.upstream import served
+
+    with served(name) as url:
+        attend({"ready": lambda: url})
+
+
+KINDS: dict[str, Callable[..., None]] = {"bare": bare, "face": face, "stack": stack, "client": client, "upstream": upstream}
+
+if __name__ == "__main__":
+    KINDS[sys.argv[1]](**json.loads(sys.argv[2]))
