@@ -16,6 +16,7 @@ from suite.errors import HostGone, HostMismatch, StartError
 from suite.guest import Guest
 from suite.knowledge.collection import Collection
 from suite.runbooks import run as runbooks
+from suite.serving.listing import ModelTable
 from suite.serving.reply import Reply, ReplyStream
 from suite.settings import Settings, load
 from suite.storage.place import open_data_dir
@@ -65,6 +66,12 @@ class Bench:
     def embed(self, texts: list[str]) -> np.ndarray:
         """One unit-length float32 vector per text, shape (n, 384), in order. Raises BadRequest for too many or too long texts, NotReady."""
         return self._live(self._behind.embedder).embed(texts)
+
+    @property
+    def models(self) -> ModelTable:
+        """The aliases with the models behind them, and the other models of the catalogue; prints as a table, `.rows`, `.frame()` (pandas)."""
+        behind = self._live(self._behind)
+        return ModelTable.of(behind.gateway.models(), behind.loaded(), Path(behind.record.identity["models_dir"]))
 
     @property
     def memory(self) -> Memory:

@@ -19,6 +19,7 @@ from suite.settings import Settings
 
 START_SECONDS = 600  # how long a host may take to load its models while a guest waits
 ANSWER_SECONDS = 30
+MODEL_SERVERS = ("inference-chat", "inference-code")
 STATUS_SECONDS = 10  # a host that sleeps is found out within this, however patient requests to its models are
 
 
@@ -46,6 +47,10 @@ class Guest:
             raise HostGone("The host of this bench has ended and another one took its place; call suite.start() again to join it.")
         return body
 
+    def loaded(self) -> list[dict[str, Any]]:
+        """What each model server has loaded (ModelServer.info), from its own port."""
+        return [row for part in MODEL_SERVERS for row in self._clients[part].get("/v1/models").json()["data"]]
+
     def stop(self) -> None:
         """Let go of the connections; the host goes on."""
         self.stopped.set()
@@ -66,7 +71,8 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
             "to use what is there, or `suite down` to end it first.", pid=record.pid)
     token = record.token()
     slow = settings.llm_request_timeout * 2
-    waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow}
+    waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
+             **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
     clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
     gateway = RemoteGateway(clients["api-gateway"])
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),

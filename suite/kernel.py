@@ -1,4 +1,4 @@
-"""The kernel behind kernels/: an IPython kernel whose first cell finds `suite` imported and `bench` started."""
+"""The kernel behind kernels/: an IPython kernel whose first cell finds `suite` imported, `%%chat` and `%%code` loaded, and `bench` started."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from ipykernel.kernelapp import IPKernelApp
 
 READY = """
 import suite
+%load_ext suite.magics
 try:
     bench = suite.start()
 except suite.SuiteError as error:

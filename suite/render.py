@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 _FONT = "font-family:system-ui,'Noto Sans KR',sans-serif;font-size:13px;line-height:1.45"
 _CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
+SERIES = ("#3b6fb6", "#b5651d", "#4f7f4f", "#7a5195")  # one per panel; told apart by its place and its name too
 COLOURS = {"pass": "#1a7f37", "ready": "#1a7f37", "ok": "#1a7f37", "degraded": "#9a6700", "fail": "#b42318", "not ready": "#b42318",
            "not-run": "#57606a", "waived": "#9a6700", "not-applicable": "#57606a"}
 
@@ -28,10 +32,11 @@ def card(title: str, rows: Sequence[tuple[str, Any]], note: str = "", badge_text
     return f'<div style="{frame}">{head}<table>{lines}</table>{foot}</div>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", note: str = "") -> str:
-    """A table with a header row; cells that name a state become badges."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", note: str = "", whole: int = 0) -> str:
+    """A table with a header row; cells that name a state become badges; those of the first `whole` columns stay on one line."""
     head = "".join(f'<th style="{_CELL};border-bottom:1px solid #8888">{escape(column)}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{_cell(value)}</td>' for value in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f'<td style="{_CELL}{";white-space:nowrap" * (place < whole)}">{_cell(value)}</td>'
+                                    for place, value in enumerate(row)) + "</tr>" for row in rows)
     above = f"<strong>{escape(title)}</strong>" if title else ""
     below = f'<div style="opacity:.75">{escape(note)}</div>' if note else ""
     return f'<div style="{_FONT}">{above}<table><tr>{head}</tr>{body}</table>{below}</div>'
@@ -53,6 +58,70 @@ def bars(rows: Sequence[tuple[str, float]], unit: str, title: str = "") -> str:
                      f'<rect x="{label}" y="{y + 4}" width="{length:.1f}" height="14" fill="#3b6fb6"/>'
                      f'<text x="{label + length + 6:.1f}" y="{y + 15}" fill="#1f2328">{value:.2f} {escape(unit)}</text>')
     return "".join(parts) + "</svg>"
+
+
+def panels(labels: Sequence[str], measures: Sequence[tuple[str, Sequence[float | None]]], title: str = "") -> str:
+    """Bar charts side by side as one SVG: a line per label, a panel per (name, values), each with a scale of its own; None is drawn as a dash."""
+    line, panel, gap, head = 24, 180, 16, 52 if title else 30
+    label = 16 + 7.4 * max((_width(text) for text in labels), default=0)
+    width, height = label + len(measures) * (panel + gap), head + line * len(labels) + 6
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" role="img" '
+             f'style="{_FONT};background:#fff;max-width:100%"><title>{escape(title or ", ".join(name for name, _ in measures))}</title>',
+             _words(8, 18, title, weight=600) if title else ""]
+    parts += [_words(label - 10, head + index * line + 16, text, anchor="end") for index, text in enumerate(labels)]
+    for place, (name, values) in enumerate(measures):
+        x = label + place * (panel + gap)
+        longest = max((value for value in values if value is not None), default=0) or 1.0
+        parts.append(_words(x, head - 8, name, weight=600))
+        for index, value in enumerate(values):
+            y = head + index * line
+            length = 0.0 if value is None else max(1.0, (panel - 52) * max(0.0, value) / longest)
+            parts.append(f'<rect x="{x:.1f}" y="{y + 4}" width="{length:.1f}" height="16" fill="{SERIES[place % len(SERIES)]}"/>'
+                         + _words(x + length + 6, y + 16, _figure(value)))
+    return "".join(parts) + "</svg>"
+
+
+@dataclass(frozen=True, repr=False)
+class Drawing:
+    """An SVG as a notebook cell shows it, and the same in words where there are no pictures.
+
+    As an image, because a notebook that is not trusted yet shows neither an SVG output nor SVG inside HTML.
+    """
+
+    svg: str
+    words: str
+
+    def __repr__(self) -> str:
+        return self.words
+
+    def _repr_html_(self) -> str:
+        data = b64encode(self.svg.encode("utf-8")).decode("ascii")
+        return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(self.words, quote=True)}" style="max-width:100%">'
+
+
+def chart(labels: Sequence[str], measures: Sequence[tuple[str, Sequence[float | None]]], title: str = "") -> Drawing:
+    """`panels` for a notebook cell; its words are the table of the numbers."""
+    rows = [[label, *(_figure(values[index]) for _, values in measures)] for index, label in enumerate(labels)]
+    return Drawing(panels(labels, measures, title), f"{title}\n{text_table(['', *(name for name, _ in measures)], rows)}".lstrip())
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _words(x: float, y: float, text: str, anchor: str = "start", weight: int = 400) -> str:
+    return f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}" font-weight="{weight}" fill="#1f2328">{escape(text)}</text>'
+
+
+def prose(text: str, note: str = "") -> str:
+    """A model's text as it was written, lines in ``` fences as code, with a closing note; no markup of the text itself is obeyed."""
+    shown = []
+    for index, part in enumerate(re.split(r"^```[^\n]*\n?", text, flags=re.MULTILINE)):
+        style = "font-family:monospace;background:#8882;border-radius:4px;padding:6px 10px;margin:4px 0" if index % 2 else ""
+        if part.strip():
+            shown.append(f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;{style}">{escape(part.strip(chr(10)))}</div>')
+    below = f'<div style="opacity:.75;font-size:12px;margin-top:4px">{escape(note)}</div>' if note else ""
+    return f'<div style="{_FONT}">{"".join(shown)}{below}</div>'
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -22,6 +22,8 @@ from suite.backup.create import create, database, vectors
 from suite.embedding.embed import Embedder
 from suite.errors import PortBusy, SettingsError
 from suite.gateway.gateway import Gateway
+from suite.gateway.roster import upstreams
+from suite.gateway.series import BreakerSeries
 from suite.host import PARTS, Claim, HostRecord, choose_ports, token_folder
 from suite.http.apps import apps
 from suite.http.serve import HttpServers, bind
@@ -33,10 +35,12 @@ from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import Part, guarded
 from suite.serving.catalog import profile
+from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
 from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
 from suite.tools.call import Tools
+from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
 AUTO_TRIES = 5
@@ -102,15 +106,20 @@ class Stack:
         self._closers.append(self.log.close)
         self.storage: Storage = open_storage(s.database_url, data / "sqlite")
         self._closers.append(self.storage.close)
+        self.usage = Ledger(self.storage)
+        self._closers.append(self.usage.close)
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
         self.audit, self.actors = Audit(self.storage), Actors(self.storage, load_policy())
         self.record = self._record()
         models = profile(s.profile)
-        chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat)
-        code = ModelServer("inference-code", "code", s, s.models_dir, data / "cache", models.code)
-        gateway = Gateway({s.api_gateway_chat_model: [chat, code], s.api_gateway_code_model: [code, chat]}, chat=s.api_gateway_chat_model,
-                          code=s.api_gateway_code_model, timeout=s.llm_request_timeout)
+        residence = Residence(models)
+        chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat, residence)
+        code = ModelServer("inference-code", "code", s, s.models_dir, data / "cache", models.code, residence)
+        gateway = Gateway(upstreams(s, {chat.name: chat, code.name: code}), chat=s.api_gateway_chat_model, code=s.api_gateway_code_model,
+                          timeout=s.llm_request_timeout, failures=s.breaker_failures, seconds=s.breaker_seconds, record=self.usage.record,
+                          who=s.mcp_user_id)
+        self.metrics.registry.register(BreakerSeries(gateway))
         embedder = Embedder(s, s.models_dir, data / "cache")
         store = open_store(s, data / "vectors")
         self._closers.append(store.close)  # it is open from here on, whatever the rest of this does
@@ -191,6 +200,10 @@ class Stack:
                     self.starts[part.name]["ready_s"] = round(time.time() - self.began, 3)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, whatever it is
             failures.append(error)
+
+    def loaded(self) -> list[dict[str, Any]]:
+        """What each model server has loaded (ModelServer.info)."""
+        return [server.info() for server in (self.parts["inference-chat"], self.parts["inference-code"])]
 
     def status(self) -> dict[str, Any]:
         """The body of `/v1/parts`: which host this is and how each of the nine parts is."""

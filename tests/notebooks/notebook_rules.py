@@ -9,6 +9,7 @@ CODE_LINES = 5
 PARAMETER_LINES = 10  # a declaration per line: what papermill lists with its help
 CODE_CELLS = 3  # in a row, at most, under one piece of prose
 VOLATILE = "nbval-ignore-output"
+_OUR_MAGICS = re.compile(r"\A(%load_ext suite\.magics|%%(chat|code)( .*)?)$", re.MULTILINE)  # in a notebook; a runbook has none
 _ABSOLUTE = re.compile(r"""["'](/(home|root|work|tmp|usr|opt|mnt|Users|etc|var)\b|~/|[A-Za-z]:\\)""")
 _SECRET = re.compile(r"""(token|password|secret|api_key)\s*[:=]\s*(str\s*=\s*)?["'][^"'\s]{6,}["']|sk-[A-Za-z0-9]{16,}|BEGIN [A-Z ]*PRIVATE KEY""",
                      re.IGNORECASE)
@@ -42,7 +43,7 @@ def _code(cell: Any, runbook: bool) -> list[str]:
         found.append(f"{lines} lines")
     if re.search(r"^\s*(async def|def|class) ", source, re.MULTILINE) and "lesson" not in tags:
         found.append("def or class")
-    if re.search(r"^\s*[!%]", source, re.MULTILINE):
+    if re.search(r"^\s*[!%]", source if runbook else _OUR_MAGICS.sub("", source), re.MULTILINE):
         found.append("a shell or magic line")
     if _ABSOLUTE.search(source):
         found.append("an absolute path")

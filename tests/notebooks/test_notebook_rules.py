@@ -77,6 +77,17 @@ def test_a_code_cell_that_breaks_a_rule_is_found(cell: Any, phrase: str) -> None
     assert violations(notebook, runbook=True) == [f"cell 3: {phrase}"]
 
 
+@pytest.mark.parametrize(("source", "allowed"), [
+    ("%load_ext suite.magics", True), ("%%chat --temperature 0\nHello", True), ("%%code\nHello", True), ("%%bash\nls", False),
+    ("%load_ext autoreload", False), ("1 + 1\n%%chat\nHello", False),
+])
+def test_a_notebook_may_use_our_own_magics_and_no_others_a_runbook_none(source: str, allowed: bool) -> None:
+    notebook = good()
+    notebook.cells[3] = new_code_cell(source)
+    assert violations(notebook, runbook=True) == ["cell 3: a shell or magic line"]
+    assert violations(notebook, runbook=False) == ([] if allowed else ["cell 3: a shell or magic line"])
+
+
 def test_a_second_heading_missing_prose_missing_parameters_or_another_kernel_is_found() -> None:
     notebook = good()
     notebook.cells[2] = new_markdown_cell("# Two")
