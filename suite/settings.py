@@ -15,7 +15,7 @@ from typing import Any
 import platformdirs
 
 from suite.errors import SettingsError
-from suite.text.secret import masked_text
+from suite.text.secret import is_secret, masked_text
 
 APP = "local-ai-suite"
 
@@ -75,7 +75,7 @@ TABLE: tuple[Setting, ...] = (
     _s("api_gateway_upstreams", Path, None, "TOML file of model servers by URL and their order for each alias; none when empty."),
     _s("llm_request_timeout", float, 60.0, "Seconds a reply may take before the gateway gives up.", low=1, high=3600),
     _s("llm_connect_timeout", float, 3.0, "Seconds a model server by URL may take to accept a connection.", low=0.1, high=60),
-    _s("llm_first_token_timeout", float, 60.0, "Seconds a model server may take to begin a reply.", low=0.1, high=3600),
+    _s("llm_first_token_timeout", float, 60.0, "Seconds a model server by URL may take to begin a reply.", low=0.1, high=3600),
     _s("breaker_failures", int, 3, "Failures in a row after which the gateway leaves a model server alone for a while.", low=1, high=1000),
     _s("breaker_seconds", float, 10.0, "Seconds until the gateway tries such a server again with one request.", low=0.1, high=3600),
     _s("embedding_model", str, "minilm", "The embedding model of the catalogue.", identity=True),
@@ -256,6 +256,12 @@ def secret(name: str, environ: Mapping[str, str] | None = None) -> str:
     if not value:
         raise SettingsError(f"The environment variable {name!r} is not set; export the token in it, or leave its name empty.")
     return value
+
+
+def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a child that needs its paths and devices but no secret: without tokens, keys, passwords, and URLs that hold one."""
+    given = os.environ if environ is None else environ
+    return {name: value for name, value in given.items() if not is_secret(name) and masked_text(value) == value}
 
 
 def package_file(relative: str) -> Path:

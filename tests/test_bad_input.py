@@ -18,6 +18,7 @@ from suite.errors import BadRequest, ContextOverflow, HostGone, SettingsError
 from suite.gateway.gateway import Gateway
 from suite.http.client import Client
 from suite.serving import trial
+from suite.serving.parameters import Parameters
 from suite.settings import load, package_file
 from suite.storage.engine import open_storage
 from suite.vectors.store import Point, check_point, check_where
@@ -74,7 +75,7 @@ def test_a_llama_cpp_that_does_not_work_here_is_said_by_the_trial(tmp_path: Path
     monkeypatch.setattr(trial, "llama_folder", lambda: package)
     weights: Any = SimpleNamespace(sha256="0" * 64, path=Path("/m.gguf"), bytes=1)
     with pytest.raises(suite.errors.WeightsError) as caught:
-        trial.ensure(weights, 8, 0, tmp_path)
+        trial.ensure(weights, Parameters(n_ctx=8, kv_tokens=8), tmp_path)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -60,3 +60,8 @@ class Counts:
             rows.append([limit, total])
         shown = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "seconds_each"}
         return {**shown, "first_token": {"count": sum(self._first), "sum": self._first_sum, "buckets": rows}}
+
+
+def nothing() -> dict[str, Any]:
+    """What a decoder's stats() gives before it has done anything, for when there is no decoder to ask."""
+    return {**Counts().totals(), **dict.fromkeys(("busy", "waiting", "kv_tokens", "kv_used"), 0)}
