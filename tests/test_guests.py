@@ -72,6 +72,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "tools": "[t.to_dict() for t in bench.tools.list()]",
         "tool": "bench.tools.call('read_file', path='a.md').value",
         "status": "[p['name'] for p in bench.status()['parts']]",
+        "models": "bench.models.rows", "models as text": "repr(bench.models)", "models as a table": "bench.models.frame().to_dict()",
     }
     for name, code in shapes.items():
         assert host.ask(code) == guest.ask(code), name

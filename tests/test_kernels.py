@@ -96,6 +96,7 @@ def test_the_installed_kernelspec_starts_with_the_bench_ready(env: dict[str, str
     assert manager.get_kernel_spec("suite").argv[0] == sys.executable
     with kernel(env, "suite", kernel_spec_manager=manager) as notebook:
         assert notebook.run("[part['ready'] for part in bench.status()['parts']]") == str([True] * 9)
+        assert notebook.run("%%chat --max-tokens 1 --to reply\nhello") == "" and notebook.run("reply.tokens") == "1"
 
 
 def test_a_kernel_that_is_restarted_can_start_the_stack_again(env: dict[str, str]) -> None:

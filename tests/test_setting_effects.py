@@ -7,17 +7,23 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from hub_stage import hub
 
 from suite import bench as benches
+from suite.cli.main import main
 from suite.embedding.embed import Embedder
 from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, UpstreamError
 from suite.serving.catalog import profile
+from suite.serving.random_model import Shape, write
+from suite.serving.request import Request
 from suite.serving.server import ModelServer
 from suite.settings import TABLE, load, package_file
 from suite.vectors.part import open_store
@@ -57,17 +63,76 @@ def soon(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def texts(folder: Path, **settings: Any) -> str:
-    """What a chat server says with one seed under these settings."""
-    ours = load({"data_dir": str(folder), **settings}, {})
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[ModelServer]:
+    """A loaded chat server under these settings; its model is noise, so that it says something else whenever anything is different."""
+    model = folder / "noise.gguf"
+    if not model.exists():
+        write(model, Shape(width=128, layers=2, heads=4, kv_heads=2, feed_forward=256, words=800, context=4096))
+    ours = load({"data_dir": str(folder), "chat_model": str(model), **settings}, {})
     server = ModelServer("inference-chat", "chat", ours, ours.models_dir, folder, profile("smoke").chat)
     server.load()
     try:
-        from suite.serving.request import Request
-
-        return server.complete(Request.of("Tell me about the archive.", max_tokens=40, seed=7)).text
+        yield server
     finally:
         server.close()
+
+
+def texts(folder: Path, **settings: Any) -> str:
+    """What a chat server says with one seed under these settings."""
+    with serving(folder, **settings) as server:
+        return server.complete(Request.of("Tell me about the archive.", max_tokens=40, seed=7)).text
+
+
+def endless() -> Request:
+    return Request.of("Go on.", max_tokens=3000, ignore_eos=True)
+
+
+def effect_of_slots(odd: Any, tmp_path: Path) -> bool:
+    def at_once(slots: int) -> int:
+        with serving(tmp_path, llama_slots=slots) as server:
+            streams = [server.stream(endless()).begin() for _ in range(slots)] + [server.stream(endless())]
+            counts = server.stats()
+            assert len(streams) == counts["busy"] + counts["waiting"] == slots + 1
+            return counts["busy"]
+    return (at_once(1), at_once(2)) == (1, 2)
+
+
+def effect_of_queue(odd: Any, tmp_path: Path) -> bool:
+    with serving(tmp_path, llama_slots=1, llama_queue=2) as server:
+        streams = [server.stream(endless()).begin(), server.stream(endless()), server.stream(endless())]
+        with pytest.raises(NotReady, match="has 2 requests waiting, as many as LLAMA_QUEUE allows"):
+            server.stream(endless())
+        return len(streams) == 3 and server.info()["queue"] == 2
+
+
+def effect_of_kv_tokens(odd: Any, tmp_path: Path) -> bool:
+    with serving(tmp_path, llama_ctx=512, llama_kv_tokens=1024) as server:
+        for number in range(8):  # each keeps some three hundred tokens for the next turn, as long as there is room
+            server.complete(Request.of(f"{number} " + "word " * 100, max_tokens=1))
+        return server.stats()["kv_tokens"] == server.info()["kv_tokens"] == 1024 and 512 < server.stats()["kv_used"] <= 1024
+
+
+def effect_of_kv_type(odd: Any, tmp_path: Path) -> bool:
+    def first(kind: str) -> list[float]:
+        with serving(tmp_path, llama_kv_type=kind) as server:
+            rows = server.complete(Request.of("Tell me about the archive.", max_tokens=5, temperature=0.0, logprobs=0)).logprobs
+            return [row["logprob"] for row in rows]
+    exact, rounded = first("f16"), first("q8_0")
+    return exact != rounded and exact == pytest.approx(rounded, abs=0.5)
+
+
+def effect_of_idle_unload(odd: Any, tmp_path: Path) -> bool:
+    with serving(tmp_path, llama_idle_unload=0.05) as server:
+        return soon(lambda: not server.info()["loaded"]) and "0.05 s idle" in server.ready().facts["note"]
+
+
+def effect_of_isolation(odd: Any, tmp_path: Path) -> bool:
+    def processes(where: str) -> int:
+        with serving(tmp_path, serving_isolation=where) as server:
+            assert server.info()["isolation"] == where
+            return len(psutil.Process().children())
+    return processes("process") == processes("kernel") + 1
 
 
 def effect_of_temp(odd: Any, tmp_path: Path) -> bool:
@@ -178,6 +243,69 @@ def effect_of_security_mode(odd: Any, tmp_path: Path) -> bool:
     return True
 
 
+def _url_servers(odd: Any, folder: Path, body: str, **settings: Any) -> Any:
+    """A gateway whose chat alias is answered by the server `box` of a file."""
+    from suite.gateway.gateway import Gateway
+    from suite.gateway.roster import upstreams
+
+    (folder / "upstreams.toml").write_text(f'[servers.box]\n{body}\n[order]\ntalk = ["box"]\n', encoding="utf-8")
+    ours = load({"api_gateway_upstreams": str(folder / "upstreams.toml"), "api_gateway_chat_model": "talk", "api_gateway_code_model": "program", **settings}, {})
+    own = {name: odd.parts[name] for name in ("inference-chat", "inference-code")}
+    return Gateway(upstreams(ours, own), "talk", "program", timeout=ours.llm_request_timeout, failures=ours.breaker_failures, seconds=ours.breaker_seconds)
+
+
+def effect_of_upstreams(odd: Any, tmp_path: Path) -> bool:
+    (tmp_path / "key").write_text(odd.target.token, encoding="utf-8")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "upstreams.toml").write_text(f'[servers.box]\nurl = "{odd.target.urls["inference-code"]}"\nkey_file = "{tmp_path / "key"}"\nallow_plain_http = true\n'
+                                             '[order]\nchat-7b = ["box"]\n', encoding="utf-8")
+    with benches.throwaway(models_dir=str(odd.settings.models_dir), api_gateway_upstreams=str(tmp_path / "upstreams.toml")) as (stack, _):
+        before = odd.parts["inference-code"].stats()["requests"]
+        reply = stack.gateway.chat("hello", model="chat-7b", max_tokens=1)
+        return not reply.fallback and odd.parts["inference-code"].stats()["requests"] == before + 1 and stack.gateway.models()[0]["kind"] == "url"
+
+
+def effect_of_connect_timeout(odd: Any, tmp_path: Path) -> bool:
+    with socket.socket() as full:  # nobody accepts, and no further connection is let into the queue: a connection can only be waited for
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        gateway = _url_servers(odd, tmp_path, f'url = "http://127.0.0.1:{full.getsockname()[1]}"', llm_connect_timeout=0.1)
+        reply = gateway.chat("hello", model="talk", max_tokens=1)  # with the default it would take 3 s, and with 60 the whole time of a reply
+        gateway.close()
+        for each in waiting:
+            each.close()
+    return reply.fallback and "timed out" in reply.why
+
+
+def effect_of_first_token_timeout(odd: Any, tmp_path: Path) -> bool:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gateway = _url_servers(odd, tmp_path, f'url = "http://127.0.0.1:{silent.getsockname()[1]}"', llm_first_token_timeout=0.1)
+        reply = gateway.chat("hello", model="talk", max_tokens=1)
+        gateway.close()
+    return reply.fallback and "did not begin a reply within 0.1 s" in reply.why
+
+
+def effect_of_breaker(odd: Any, tmp_path: Path, **settings: Any) -> tuple[str, str]:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gateway = _url_servers(odd, tmp_path, f'url = "http://127.0.0.1:{nobody.getsockname()[1]}"', **settings)
+        whys = [gateway.chat("hello", model="talk", max_tokens=1).why for _ in range(2)]
+        gateway.close()
+    return whys[0], whys[1]
+
+
+def effect_of_breaker_failures(odd: Any, tmp_path: Path) -> bool:
+    return "left alone" in effect_of_breaker(odd, tmp_path, breaker_failures=1)[1] and "left alone" not in effect_of_breaker(odd, tmp_path)[1]
+
+
+def effect_of_breaker_seconds(odd: Any, tmp_path: Path) -> bool:
+    return "left alone for 777 s" in effect_of_breaker(odd, tmp_path, breaker_failures=1, breaker_seconds=777)[1]
+
+
 def effect_of_log_level(odd: Any, tmp_path: Path) -> bool:
     logging.getLogger("suite.probe").debug("a line for debugging only")
     return "a line for debugging only" in odd.log.file.read_text(encoding="utf-8")
@@ -191,6 +319,34 @@ def effect_of_database_url(odd: Any, tmp_path: Path) -> bool:
 def effect_of_overlap(odd: Any, tmp_path: Path) -> bool:
     spans = sorted((hit.start, hit.end) for hit in odd.bench.collection().search("pelican", 50))
     return len(spans) > 3 and all(left[1] <= right[0] for left, right in pairwise(spans))
+
+
+def effect_of_licence_waiver(odd: Any, tmp_path: Path) -> bool:
+    """A model for research, in stage prod: refused, unless it is named."""
+    models = tmp_path / "models"
+    models.mkdir(exist_ok=True)
+    shutil.copyfile(package_file("models/smoke.gguf"), models / "Qwen2.5-3B-Instruct-Q4_K_M.gguf")
+    ready = []
+    for waiver in ("", "qwen2.5-3b-instruct"):
+        ours = load({"data_dir": str(tmp_path), "stage": "prod", "chat_model": "Qwen2.5-3B-Instruct-Q4_K_M.gguf", "licence_waiver": waiver}, {})
+        server = ModelServer("inference-chat", "chat", ours, models, tmp_path, profile("smoke").chat)
+        server.start()
+        ready.append((server.ready().ok, str(server.ready().reasons)))
+        server.close()
+    return not ready[0][0] and "LICENCE_WAIVER" in ready[0][1] and ready[1][0]
+
+
+def effect_of_hf_endpoint(odd: Any, tmp_path: Path) -> bool:
+    """`suite models pull` asks the hub that is named."""
+    asked = []
+    with hub({}) as stage:
+        for endpoint in (stage.url, "http://127.0.0.1:9"):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("HF_ENDPOINT", endpoint)
+                patch.setenv("MODELS_DIR", str(tmp_path / "models"))
+                assert main(["models", "pull", "qwen2.5-1.5b-instruct"]) == 2
+            asked.append(len(stage.asked))
+    return asked == [1, 1]
 
 
 def heartbeat(odd: Any) -> dict[str, Any]:
@@ -212,15 +368,28 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "code_model": lambda odd, _: odd.parts["inference-code"].info()["file"] == "other.gguf",
     "chat_n_gpu_layers": lambda odd, _: odd.parts["inference-chat"].info()["n_gpu_layers"] == 1,
     "code_n_gpu_layers": lambda odd, _: odd.parts["inference-code"].info()["n_gpu_layers"] == 2,
-    "llama_threads": lambda odd, _: odd.parts["inference-chat"]._decoder._llama.n_threads == 1,
-    "llama_ctx": lambda odd, _: odd.parts["inference-chat"]._decoder._llama.n_ctx() == 512,
-    "llama_batch": lambda odd, _: odd.parts["inference-chat"]._decoder._llama.n_batch == 64,
+    "llama_threads": lambda odd, _: odd.parts["inference-chat"].info()["n_threads"] == 1,
+    "llama_ctx": lambda odd, _: odd.parts["inference-chat"].info()["n_ctx"] == 512,
+    "llama_batch": lambda odd, _: odd.parts["inference-chat"].info()["n_batch"] == 64,
+    "llama_slots": effect_of_slots,
+    "llama_kv_tokens": effect_of_kv_tokens,
+    "llama_kv_type": effect_of_kv_type,
+    "llama_queue": effect_of_queue,
+    "llama_idle_unload": effect_of_idle_unload,
+    "serving_isolation": effect_of_isolation,
+    "licence_waiver": effect_of_licence_waiver,
+    "hf_endpoint": effect_of_hf_endpoint,
     "llama_temp": effect_of_temp,
     "llama_top_p": effect_of_top_p,
     "llama_repeat_penalty": effect_of_repeat_penalty,
     "api_gateway_chat_model": lambda odd, _: odd.bench.chat("hello", model="talk", max_tokens=1).alias == "talk",
     "api_gateway_code_model": lambda odd, _: odd.bench.chat("write a Python function", max_tokens=1).alias == "program",
     "llm_request_timeout": effect_of_request_timeout,
+    "api_gateway_upstreams": effect_of_upstreams,
+    "llm_connect_timeout": effect_of_connect_timeout,
+    "llm_first_token_timeout": effect_of_first_token_timeout,
+    "breaker_failures": effect_of_breaker_failures,
+    "breaker_seconds": effect_of_breaker_seconds,
     "embedding_model": effect_of_embedding_model,
     "embedding_batch_size": effect_of_batch_size,
     "embedding_threads": lambda odd, _: odd.embedder._loaded.model.model.get_session_options().intra_op_num_threads == 1,

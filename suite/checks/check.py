@@ -31,7 +31,8 @@ class Observation:
 class Check:
     """One of the 33: its limits live in criteria.toml under the same id; `weight` is 3 for loss and security, 2 for function, 1 for hygiene.
 
-    `function` writes what it sees into the Observation as it goes, so that nothing is lost when it raises.
+    `function` writes what it sees into the Observation as it goes, so that nothing is lost when it raises. A drill demands red under `fault` and
+    under each of the `others`.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Check:
     weight: int
     fault: Fault
     function: Callable[[Target, Observation], None]
+    others: tuple[Fault, ...] = ()
 
 
 def perform(check: Check, target: Target, criterion: Criterion, proven_red_at: str | None = None) -> Result:

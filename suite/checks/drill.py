@@ -12,7 +12,7 @@ from typing import Any
 
 from suite.checks.check import Check, now, perform
 from suite.checks.criteria import Criteria
-from suite.checks.fault import Stack
+from suite.checks.fault import Fault, Stack
 from suite.checks.target import Target
 from suite.errors import NotFound
 
@@ -22,7 +22,7 @@ Throwaway = Callable[[], AbstractContextManager[tuple[Stack, Target]]]
 
 @dataclass(frozen=True)
 class Drill:
-    """One drill: `red` says that the check passed on the healthy stack and failed on the broken one; `at` is UTC, ISO 8601."""
+    """One drill: `red` says that the check passed on a healthy stack and failed on a broken one, under each of its faults; `at` is UTC, ISO 8601."""
 
     id: str
     fault: str
@@ -36,19 +36,29 @@ class Drill:
 
 
 def drill(check: Check, throwaway: Throwaway, criteria: Criteria) -> Drill:
-    """Start a stack, demand a pass, inject the check's fault, demand a fail."""
+    """For each fault of the check start a stack, demand a pass, inject the fault, demand a fail; the first fault that is not seen ends it."""
+    seen = []
+    for fault in (check.fault, *check.others):
+        red, why = _under(fault, check, throwaway, criteria)
+        if not red:
+            return Drill(check.id, fault.sentence, False, now(), why)
+        seen.append(why if not check.others else f"{fault.sentence}: {why}")
+    return Drill(check.id, "; ".join(fault.sentence for fault in (check.fault, *check.others)), True, now(), "; ".join(seen))
+
+
+def _under(fault: Fault, check: Check, throwaway: Throwaway, criteria: Criteria) -> tuple[bool, str]:
     try:
         with throwaway() as (stack, target), closing(target):
             healthy = perform(check, target, criteria[check.id])
             if healthy.state != "pass":
-                return _drill(check, False, f"it did not pass on a healthy stack: {healthy.why}")
-            check.fault.inject(stack)
+                return False, f"it did not pass on a healthy stack: {healthy.why}"
+            fault.inject(stack)
             broken = perform(check, target, criteria[check.id])
     except Exception as error:  # noqa: BLE001 - the edge of a drill: a stack that breaks otherwise proves nothing about the check
-        return _drill(check, False, f"{type(error).__name__}: {error}")
+        return False, f"{type(error).__name__}: {error}"
     if broken.state != "fail":
-        return _drill(check, False, f"it still says {broken.state} although {check.fault.sentence}")
-    return _drill(check, True, broken.why)
+        return False, f"it still says {broken.state} although {fault.sentence}"
+    return True, broken.why
 
 
 def drills(checks: Iterable[Check], throwaway: Throwaway, criteria: Criteria, reports: Path,
@@ -87,10 +97,6 @@ def proven(reports: Path) -> dict[str, str]:
 
 def _meant(name: str, check: Check) -> bool:
     return name.upper() in (check.id, f"P{check.phase}")
-
-
-def _drill(check: Check, red: bool, why: str) -> Drill:
-    return Drill(check.id, check.fault.sentence, red, now(), why)
 
 
 def _read(reports: Path) -> dict[str, dict[str, Any]]:

@@ -1,12 +1,20 @@
-"""How each check is proven red: one fault per check, injected through seams that the parts offer anyway."""
+"""How each check is proven red: one fault per check or several, injected through seams that the parts offer anyway."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+from suite.gateway.openai_upstream import OpenAIUpstream
+from suite.serving.reply import ReplyStream
+from suite.serving.request import Request
+
+SLOW_TOKEN_S, SLOW_TOKENS = 1.5, 4  # a slow server's pace, and how much it says, so that a drill is over in seconds
 
 
 class Stack(Protocol):
@@ -36,9 +44,12 @@ def deny_actor(stack: Stack) -> None:
     stack.parts["mcp-server"].actors.change(stack.settings.mcp_user_id, active=False)
 
 
-def unload_upstream(stack: Stack) -> None:
-    """Take the code model out of memory behind the gateway's back."""
-    stack.parts["inference-code"].unload()
+def kill_upstream(stack: Stack) -> None:
+    """Let the code alias be answered by a model server whose process has ended: its address is known, and nobody listens there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # a port that was just given back is given to nobody else for a long while
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    stack.parts["api-gateway"].assign(stack.settings.api_gateway_code_model, [OpenAIUpstream("dead-server", url)])
 
 
 def close_store(stack: Stack) -> None:
@@ -58,9 +69,53 @@ def close_port(stack: Stack) -> None:
     stack.servers.close("inference-chat")
 
 
-def swap_model(stack: Stack) -> None:
+def restart_server(stack: Stack) -> None:
+    """Unload the chat model and load it again, as a server that died and came back by itself."""
+    server = stack.parts["inference-chat"]
+    server.unload()
+    server.load()
+
+
+def slow_down(stack: Stack, part: str) -> None:
+    """Let a model server write a token every second and a half, as one whose machine is busy with something else."""
+    server = stack.parts[part]
+    brisk = server.stream
+
+    def slow(request: Request) -> ReplyStream:
+        stream = brisk(replace(request, max_tokens=min(request.max_tokens, SLOW_TOKENS)))
+
+        def pieces() -> Iterator[str]:
+            yield from stream
+            time.sleep(SLOW_TOKEN_S * stream.reply.tokens)
+
+        return ReplyStream(pieces(), lambda: stream.reply, stream.close)
+
+    server.stream = slow
+
+
+def slow_chat(stack: Stack) -> None:
+    """Slow the chat server down."""
+    slow_down(stack, "inference-chat")
+
+
+def slow_code(stack: Stack) -> None:
+    """Slow the code server down."""
+    slow_down(stack, "inference-code")
+
+
+def swap_chat(stack: Stack) -> None:
+    """Load another file than the profile asks for into the chat server."""
+    swap_in(stack, "inference-chat")
+
+
+def swap_code(stack: Stack) -> None:
+    """Load another file than the profile asks for into the code server."""
+    swap_in(stack, "inference-code")
+
+
+def swap_in(stack: Stack, part: str) -> None:
     """Load another file than the profile asks for: the same model with one bit of its last weight turned over."""
-    server = stack.parts["inference-code"]
+    server = stack.parts[part]
     wrong = Path(stack.settings.data_dir) / "cache" / "wrong-model.gguf"
     shutil.copyfile(server.info()["path"], wrong)
     with wrong.open("r+b") as file:
@@ -85,10 +140,14 @@ def drop_table(stack: Stack) -> None:
 
 STOPPED_HEARTBEAT = Fault("the maintainer's thread ended", stop_heartbeat)
 DENIED_ACTOR = Fault("the default actor was switched off", deny_actor)
-UNLOADED_UPSTREAM = Fault("the code model was unloaded behind the gateway", unload_upstream)
+DEAD_UPSTREAM = Fault("the code model's server died behind the gateway", kill_upstream)
 CLOSED_STORE = Fault("the vector store was closed under retrieval", close_store)
 SHORT_VECTORS = Fault("the embedder gave 383 numbers instead of 384", shorten_vectors)
 CLOSED_PORT = Fault("the chat server's port was closed", close_port)
-WRONG_MODEL = Fault("another model file was swapped in", swap_model)
+WRONG_CHAT = Fault("another chat model was swapped in", swap_chat)
+WRONG_CODE = Fault("another code model was swapped in", swap_code)
+SLOW_CHAT = Fault("the chat server wrote a token every 1.5 s", slow_chat)
+SLOW_CODE = Fault("the code server wrote a token every 1.5 s", slow_code)
+RESTARTED = Fault("the chat server had to be loaded again", restart_server)
 WRONG_SIZE = Fault("a collection of another vector size appeared", add_wrong_size)
 DROPPED_TABLE = Fault("the table of memories was dropped", drop_table)

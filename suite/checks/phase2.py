@@ -331,10 +331,10 @@ def _absent(target: Target) -> bool | None:
 
 
 def _same_model(entry: dict[str, Any], wanted: ExpectedModel) -> bool:
-    """Whether the model that is served is the one meant: by content where both hashes are known, always by file name."""
+    """Whether the model that is served is the one meant: by content where both hashes are known, always by file name, and still as it was loaded."""
     served = str(entry.get("path") or entry.get("file") or entry["id"]).replace("\\", "/").rsplit("/", 1)[-1]
     by_name = not wanted.file or served == wanted.file.replace("\\", "/").rsplit("/", 1)[-1]
-    return by_name and (not wanted.sha256 or not entry.get("sha256") or entry["sha256"] == wanted.sha256)
+    return by_name and entry.get("intact") is not False and (not wanted.sha256 or not entry.get("sha256") or entry["sha256"] == wanted.sha256)
 
 
 def _smoke(seen: Observation, smoke: bool) -> None:
@@ -343,13 +343,14 @@ def _smoke(seen: Observation, smoke: bool) -> None:
 
 
 CHECKS = (
-    Check("P2.1", "All nine parts started and are ready", 2, "stability", 2, fault.STOPPED_HEARTBEAT, start_of_stack),
+    Check("P2.1", "All nine parts started and are ready", 2, "stability", 2, fault.STOPPED_HEARTBEAT, start_of_stack, (fault.RESTARTED,)),
     Check("P2.2", "mcp-server allows, denies and records", 2, "stability", 3, fault.DENIED_ACTOR, tools),
-    Check("P2.3", "api-gateway answers under every alias", 2, "stability", 2, fault.UNLOADED_UPSTREAM, gateway),
+    Check("P2.3", "api-gateway answers under every alias", 2, "stability", 2, fault.DEAD_UPSTREAM, gateway),
     Check("P2.4", "rag answers with a citation", 2, "stability", 2, fault.CLOSED_STORE, retrieval),
     Check("P2.5", "embedding gives 384 numbers of unit length", 2, "stability", 2, fault.SHORT_VECTORS, embedding),
-    Check("P2.6", "inference-chat runs the profile's model", 2, "stability", 2, fault.CLOSED_PORT, chat_server),
-    Check("P2.7", "inference-code runs the profile's model", 2, "stability", 2, fault.WRONG_MODEL, code_server),
+    Check("P2.6", "inference-chat runs the profile's model", 2, "stability", 2, fault.CLOSED_PORT, chat_server,
+          (fault.WRONG_CHAT, fault.SLOW_CHAT)),
+    Check("P2.7", "inference-code runs the profile's model", 2, "stability", 2, fault.WRONG_CODE, code_server, (fault.SLOW_CODE,)),
     Check("P2.8", "qdrant writes, finds and deletes", 2, "stability", 3, fault.WRONG_SIZE, vectors),
     Check("P2.9", "memory-api keeps, finds and forgets", 2, "stability", 3, fault.DROPPED_TABLE, memory),
 )

@@ -46,6 +46,21 @@ def test_a_fault_that_the_check_does_not_see_is_no_proof() -> None:
     assert not done.red and "still says pass" in done.why
 
 
+def test_a_check_with_several_faults_is_proven_only_by_all_of_them() -> None:
+    def one(stack: Any) -> None:
+        stack.bend("embedding POST /embed", change(dim=1))
+
+    def other(stack: Any) -> None:
+        stack.bend("embedding GET /health", status(503))
+
+    both = replace(with_fault(one), others=(Fault("another", other),))
+    done = drill(both, throwaway, LIMITS)
+    assert done.red and done.fault == "a test; another" and "stated_dimension" in done.why and "ready" in done.why
+    blind = replace(with_fault(one), others=(Fault("another", other), Fault("nothing at all", lambda _: None)))
+    done = drill(blind, throwaway, LIMITS)
+    assert (done.red, done.fault) == (False, "nothing at all") and "still says pass" in done.why
+
+
 def test_a_check_that_is_red_on_a_healthy_stack_is_no_proof() -> None:
     @contextmanager
     def sick() -> Iterator[tuple[Any, Target]]:
@@ -87,4 +102,5 @@ def test_a_phase_a_check_or_nothing_chooses_checks_and_another_name_is_refused()
 
 
 def test_every_check_has_its_own_fault_with_a_sentence() -> None:
-    assert len({check.fault.sentence for check in CHECKS}) == len({check.fault.inject for check in CHECKS}) == 9
+    faults = [fault for check in CHECKS for fault in (check.fault, *check.others)]
+    assert len({fault.sentence for fault in faults}) == len({fault.inject for fault in faults}) == len(faults) >= len(CHECKS) == 9

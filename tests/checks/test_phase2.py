@@ -69,6 +69,7 @@ BENDS = [
     ("P2.5", "embedding POST /embed", nan_when_alone, "norm_error"),
     ("P2.5", "embedding POST /embed", nan_when_alone, "repeat_distance"),
     ("P2.6", "inference-chat GET /v1/models", change(data=[{"id": "chat", "path": "/models/chat.gguf", "sha256": "cd" * 32}]), "expected_model"),
+    ("P2.6", "inference-chat GET /v1/models", lambda found: (200, {"data": [row | {"intact": False} for row in found[1]["data"]]}), "expected_model"),
     ("P2.6", "inference-chat GET /v1/models", change(data=[]), "tokens"),
     ("P2.6", "inference-chat POST /v1/chat/completions", status(500), "tokens_per_second"),
     ("P2.6", "api-gateway GET /v1/parts", status(500), "expected_model"),
