@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ from typing import Any
 from suite.http.serve import HttpServers, bind
 from suite.serving.catalog import profile
 from suite.serving.server import ModelServer
-from suite.settings import load, package_file
+from suite.settings import load
 
 
 def smoke_server(folder: Path, role: str = "chat", **settings: object) -> ModelServer:
@@ -22,11 +21,10 @@ def smoke_server(folder: Path, role: str = "chat", **settings: object) -> ModelS
 
 
 def smoke_maker() -> ModuleType:
-    """models/make_smoke.py as a module."""
-    spec = importlib.util.spec_from_file_location("make_smoke", package_file("models/make_smoke.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """tests/random_smoke.py as a module: it is imported here, because gguf is heavy."""
+    import random_smoke
+
+    return random_smoke
 
 
 @contextlib.contextmanager

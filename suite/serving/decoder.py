@@ -182,10 +182,10 @@ class Decoder:
         if not self._running:
             return
         writing = [slot for slot in self._running if slot.first]
-        waiting = [slot for slot in self._running if not slot.first]
+        waiting = sorted((slot for slot in self._running if not slot.first), key=self._long)  # in the order of their coming otherwise
         for slot in writing:
             slot.index = self._context.add(slot.sequence.number, slot.sequence.count, [slot.last], scored=True)
-        reads = self._read(waiting, self._pace.tokens(len(writing), len(waiting)))
+        reads = self._read(waiting, self._pace.tokens(len(writing), len(waiting), sum(not self._long(slot) for slot in waiting)))
         began = time.monotonic()
         try:
             self._context.step()
@@ -241,6 +241,10 @@ class Decoder:
             self._drop(source)
         sequence.planned = job.tokens
         self._running.append(Slot(job, sequence, count, self._loaded, self.defaults))
+
+    def _long(self, slot: Slot) -> bool:
+        """Whether what it has to read does not fit into one step."""
+        return len(slot.job.tokens) - slot.cached > self._context.size
 
     def _read(self, waiting: list[Slot], budget: int) -> list[tuple[Slot, np.ndarray]]:
         """Put the next tokens of waiting prompts into the step, first come first served."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 GAP = 3.0  # how many times longer than an ordinary step one may take, when prompts are read beside replies
 LEAST, REFRESH, WEIGHT = 8, 32, 0.25
+# prompts that fit into one step are read at full speed for as long as replies have been held up by less than this; it comes back slowly
+CREDIT_S, RETURN = 4.0, 0.25
 
 
 class Pace:
@@ -14,12 +16,16 @@ class Pace:
         self._writing: dict[int, float] = {}
         self._per_token = 0.0
         self._since = 0
+        self._credit = CREDIT_S
 
-    def tokens(self, writing: int, waiting: int) -> int:
-        """How many tokens of prompts the next step may read, with so many replies running and so many prompts waiting to be read."""
+    def tokens(self, writing: int, waiting: int, short: int = 0) -> int:
+        """How many tokens of prompts the next step may read, with so many replies running and so many prompts waiting to be read.
+
+        `short` is how many of those prompts fit into one step: many short ones, asked at the same time, are better begun soon than one by one.
+        """
         if not waiting:
             return 0
-        if not writing:
+        if not writing or (short and self._credit > 0):
             return self.most
         ordinary = self._writing.get(writing)
         if ordinary is None or self._since >= REFRESH:
@@ -32,6 +38,7 @@ class Pace:
 
     def note(self, writing: int, read: int, seconds: float) -> None:
         """What a step took that wrote so many replies and read so many tokens of prompts."""
+        self._credit = min(CREDIT_S, self._credit + RETURN * seconds)
         if not read:
             self._since = 0
             known = self._writing.get(writing)
@@ -39,5 +46,7 @@ class Pace:
             return
         self._since += bool(writing)
         base = self._writing.get(writing, 0.0)
+        if writing:
+            self._credit -= max(0.0, seconds - GAP * base)
         cost = max(seconds - base, seconds * 0.1) / read
         self._per_token = cost if not self._per_token else self._per_token + WEIGHT * (cost - self._per_token)

@@ -14,7 +14,7 @@ from suite.serving.server import ModelServer
 
 @pytest.fixture(scope="session")
 def make_smoke() -> ModuleType:
-    """models/make_smoke.py as a module."""
+    """tests/random_smoke.py as a module."""
     return smoke_maker()
 
 

@@ -38,6 +38,19 @@ def test_many_waiting_prompts_get_more_room_than_one() -> None:
     assert many > 2 * few
 
 
+def test_short_prompts_are_read_at_once_until_replies_were_held_up_long_enough() -> None:
+    pace = Pace(MOST)
+    settled(pace, 1, 1, 0.02, 0.002)
+    asked = []
+    for _ in range(12):
+        asked.append(pace.tokens(1, 3, short=3))
+        pace.note(1, asked[-1], 0.02 + asked[-1] * 0.002)
+    assert asked[0] == MOST and asked[-1] < MOST / 2
+    for _ in range(400):
+        pace.note(1, 0, 0.05)
+    assert pace.tokens(1, 3, short=3) == MOST, "what was lent comes back"
+
+
 def test_now_and_then_a_step_only_writes_to_see_how_long_that_takes() -> None:
     asked = settled(Pace(MOST), 2, 1, 0.02, 0.001)
     assert asked.count(0) == len(asked) // (REFRESH + 1)

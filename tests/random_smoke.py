@@ -1,8 +1,6 @@
-"""Writes models/smoke.gguf: a llama of two tiny layers whose weights are noise, so that every part can be run without any model hub.
+"""A llama of two tiny layers whose weights are noise: it writes words without end, which the trained bundled model does not.
 
-    python models/make_smoke.py [target]
-
-The bytes are the same on every machine (the noise comes from SHAKE-256, not from a library's generator); catalog.toml pins their hash. The
+The bytes are the same on every machine (the noise comes from SHAKE-256, not from a library's generator). The
 noise is steered by two reserved dimensions of the embedding, which no layer ever writes to, so their values reach the output unchanged:
 
 - CONSTANT is the same for every token. The output rows of all that should not be said (bytes, controls, half words) subtract it, so a reply is
@@ -14,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from pathlib import Path
 
 import gguf
@@ -144,9 +141,3 @@ def write(target: Path, *, ends: bool = False, kv_heads: int = KV_HEADS, templat
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
     out.close()
-
-
-if __name__ == "__main__":
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("smoke.gguf")
-    write(path)
-    print(path, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
