@@ -39,9 +39,9 @@ def test_many_waiting_prompts_get_more_room_than_one() -> None:
 
 
 def test_short_prompts_are_read_at_once_until_replies_were_held_up_long_enough() -> None:
-    pace = Pace(MOST)
-    settled(pace, 1, 1, 0.02, 0.002)
-    asked = []
+    pace, asked = Pace(MOST), []
+    pace.note(1, 0, 0.02)
+    pace.note(1, 10, 0.04)
     for _ in range(12):
         asked.append(pace.tokens(1, 3, short=3))
         pace.note(1, asked[-1], 0.02 + asked[-1] * 0.002)
