@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite import __version__, guest, host, render
 from suite.checks.target import Target
-from suite.errors import HostGone, HostMismatch, StartError
+from suite.errors import BadRequest, HostGone, HostMismatch, StartError
 from suite.guest import Guest
 from suite.knowledge.collection import Collection
 from suite.runbooks import run as runbooks
@@ -58,6 +59,19 @@ class Bench:
         Options are max_tokens, temperature, top_p, seed, stop and repeat_penalty. Raises NotReady, BadRequest or ContextOverflow.
         """
         return self._live(self._behind.gateway).chat(message, model=model, stream=stream, **options)
+
+    def switch_model(self, role: str, model: str = "") -> dict[str, Any]:
+        """Serve another model as `chat` or `code`: a catalogue name, a file of the models directory, or a path; empty loads what was unloaded.
+
+        Gives what is loaded then. Replies that are being written are finished by the old model, which goes on when the new one is refused.
+        Raises BadRequest, WeightsError, Denied for its licence.
+        """
+        here = str(Path(model).expanduser().absolute()) if os.sep in model else model
+        return self._live(self._behind).switch_model(_role(role), here)
+
+    def unload_model(self, role: str) -> dict[str, Any]:
+        """Give the memory of the `chat` or `code` model back; `switch_model(role)` loads it again. Running replies end with an error."""
+        return self._live(self._behind).unload_model(_role(role))
 
     def collection(self, name: str = "") -> Collection:
         """The documents kept under `name`; relative paths given to it resolve in the directory of the call."""
@@ -138,6 +152,12 @@ class Bench:
         title = f"Local AI Suite {record.version} · profile {record.profile} · stage {record.stage} · {where}"
         rows = [[part["name"], part["port"], "ready" if part["ready"] else "not ready", "; ".join(part["reasons"])] for part in status["parts"]]
         return title, rows, SMOKE if status["host"]["smoke"] else ""
+
+
+def _role(role: str) -> str:
+    if role not in ("chat", "code"):
+        raise BadRequest(f"There is no model server {role!r}; choose chat or code.", param="role")
+    return role
 
 
 def start(profile: str | None = None, *, attach: bool = False, **settings: Any) -> Bench:

@@ -19,6 +19,7 @@ from suite.settings import Settings
 
 START_SECONDS = 600  # how long a host may take to load its models while a guest waits
 ANSWER_SECONDS = 30
+LOAD_SECONDS = 900  # how long another model may take to load
 MODEL_SERVERS = ("inference-chat", "inference-code")
 STATUS_SECONDS = 10  # a host that sleeps is found out within this, however patient requests to its models are
 
@@ -50,6 +51,14 @@ class Guest:
     def loaded(self) -> list[dict[str, Any]]:
         """What each model server has loaded (ModelServer.info), from its own port."""
         return [row for part in MODEL_SERVERS for row in self._clients[part].get("/v1/models").json()["data"]]
+
+    def switch_model(self, role: str, model: str) -> dict[str, Any]:
+        """Have the host serve another model in one of the two places."""
+        return self._clients[f"inference-{role}"].post("/models/load", json={"model": model}, timeout=LOAD_SECONDS).json()
+
+    def unload_model(self, role: str) -> dict[str, Any]:
+        """Have the host give the memory of one of the two models back."""
+        return self._clients[f"inference-{role}"].post("/models/unload", timeout=LOAD_SECONDS).json()
 
     def stop(self) -> None:
         """Let go of the connections; the host goes on."""

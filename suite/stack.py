@@ -224,6 +224,21 @@ class Stack:
         return {"name": name, "live": live.ok, "ready": ready.ok, "reasons": list(ready.reasons), "port": self.ports.get(name),
                 "restarts": getattr(part, "restarts", 0), "heartbeat_age_s": beat, **self.starts[name]}
 
+    def switch_model(self, role: str, model: str) -> dict[str, Any]:
+        """Serve another model in one of the two places."""
+        server = self.parts[f"inference-{role}"]
+        if model:
+            server.swap(model)
+        else:
+            server.load()
+        return server.info()
+
+    def unload_model(self, role: str) -> dict[str, Any]:
+        """Give the memory of one of the two models back."""
+        server = self.parts[f"inference-{role}"]
+        server.unload()
+        return server.info()
+
     def stop(self) -> None:
         """Close everything in reverse order; safe to call twice, and again after an interrupt."""
         with self._stopping:

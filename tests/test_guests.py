@@ -79,6 +79,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
     errors = {
         "bad chat": "bench.chat('', max_tokens=2)", "bad sampling": "bench.chat('x', temperature=-1)", "bad model": "bench.chat('x', model='gpt-9')",
         "denied": "bench.tools.call('read_file', path='../../etc/passwd')", "no tool": "bench.tools.call('fly')", "bad argument": "bench.tools.call('read_file', pth='a')",
+        "no server": "bench.switch_model('vision', 'smoke')", "no model": "bench.switch_model('code', 'nothing.gguf')",
         "blank": "bench.collection('parity').ask('  ')", "bad name": "bench.collection('No/Such').search('x')", "bad how": "bench.memory.recall('x', how='magic')",
         "one text": "bench.embed('x')", "long text": "bench.embed(['x' * 8001])",
         "stranger": "bench.tools.call('list_files', actor='stranger')",
@@ -91,6 +92,22 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
             seen.append(str(caught.value))
         assert seen[0] == seen[1], name
         assert "\n" not in seen[0], name
+
+
+def test_a_model_is_switched_unloaded_and_loaded_from_either_side(processes: list[Process], env: dict[str, str]) -> None:
+    import random_smoke
+
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    random_smoke.write(Path(env["WORKSPACE_DIR"]) / "noise.gguf", ends=True)
+    assert guest.ask("bench.switch_model('code', './noise.gguf')['id']") == "noise", "a path of the caller's directory"
+    assert host.ask("bench.chat('x', model='code-7b', max_tokens=2).model") == "noise"
+    assert guest.ask("bench.chat('x', model='chat-7b', max_tokens=2).model") == "smoke"
+    assert host.ask("bench.switch_model('code', 'smoke')['id']") == "smoke"
+    assert guest.ask("bench.unload_model('code')['loaded']") is False
+    assert host.ask("bench.chat('x', model='code-7b', max_tokens=2).fallback") is True, "and the chat model stands in, and says so"
+    assert host.ask("bench.switch_model('code')['loaded']") is True
 
 
 def test_relative_paths_resolve_where_the_guest_is(processes: list[Process], env: dict[str, str], tmp_path: Path) -> None:

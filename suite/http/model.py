@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from suite.http.openai import add_openai, add_tokens
 from suite.serving.reply import Reply, ReplyStream
@@ -25,9 +26,21 @@ class Serving(Protocol):
 
     def info(self) -> dict[str, Any]: ...
 
+    def load(self) -> None: ...
+
+    def swap(self, path: str) -> None: ...
+
+    def unload(self) -> None: ...
+
     def tokenize(self, text: str, special: bool = False) -> list[int]: ...
 
     def detokenize(self, tokens: list[int]) -> str: ...
+
+
+class Wanted(BaseModel):
+    """The body of POST /models/load: a catalogue name, a file of the models directory, or a path; empty for what was loaded before."""
+
+    model: str = ""
 
 
 class Alone:
@@ -62,5 +75,20 @@ def app(server: Serving) -> FastAPI:
         """The few facts that clients of llama-server look for."""
         info = server.info()
         return {"default_generation_settings": {"n_ctx": info.get("n_ctx", 0)}, "total_slots": info.get("slots", 0), "model_alias": info["id"]}
+
+    @api.post("/models/load")
+    def load(body: Wanted) -> dict[str, Any]:
+        """Load another model, or (without a name) the one that was unloaded."""
+        if body.model:
+            server.swap(body.model)
+        else:
+            server.load()
+        return server.info()
+
+    @api.post("/models/unload")
+    def unload() -> dict[str, Any]:
+        """Give the memory back."""
+        server.unload()
+        return server.info()
 
     return api
