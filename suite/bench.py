@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from suite.stack import Stack
 
 COLUMNS = ("part", "port", "state", "why")
-SMOKE = "Smoke profile: the bundled models prove that the stack works; their answers mean nothing."
+SMOKE = "Smoke profile: the bundled models prove that the stack works; they only copy from passages."
 
 _open: dict[Path, Bench] = {}  # the benches of this process, by data directory
 _opening = threading.Lock()

@@ -178,7 +178,7 @@ def _show(settings: Settings, as_json: bool) -> int:
         print(f"host pid {body['host']['pid']}, profile {body['host']['profile']}, stage {body['host']['stage']}")
         print(render.text_table(["part", "port", "state", "why"], rows))
         if body["host"]["smoke"]:
-            print("Smoke profile: bundled models; their answers mean nothing.")
+            print("Smoke profile: bundled models, which only copy from passages.")
     return 0 if all(part["ready"] for part in parts) else 1
 
 

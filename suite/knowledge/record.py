@@ -160,11 +160,11 @@ class Answer:
                    tuple(Hit.from_dict(row) for row in body["hits"]))
 
     def __repr__(self) -> str:
-        lines = [f"Answer({self.text!r}{', smoke model: the words mean nothing' if self.smoke else ''})", *(f"  {row!r}" for row in self.citations)]
+        lines = [f"Answer({self.text!r}{', smoke model' if self.smoke else ''})", *(f"  {row!r}" for row in self.citations)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        note = "Written by a smoke model: the citations are real, the words mean nothing." if self.smoke else ""
+        note = "Written by a smoke model: the citations are real, the words are no measure of any model." if self.smoke else ""
         rows = [(row.number, row.path, f"{row.start}–{row.end}", row.quote[:200], "" if row.current else "changed since") for row in self.citations]
         return card("Answer", [("text", self.text)], note, "smoke" if self.smoke else "") + table(("#", "file", "characters", "quote", ""), rows)
 

@@ -56,7 +56,7 @@ class Remembered:
 
     @property
     def smoke(self) -> bool:
-        """Whether a smoke model wrote the reply, so that its words mean nothing."""
+        """Whether a smoke model wrote the reply, so that its words are no measure."""
         return SMOKE_TAG in self.tags
 
     def to_dict(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Profile:
 
     @property
     def smoke(self) -> bool:
-        """Whether one of its models is a smoke model, whose answers mean nothing."""
+        """Whether one of its models is a smoke model, whose answers are no measure."""
         return any(catalog()[each.model].smoke for each in (self.chat, self.code))
 
     def together(self, *models: str) -> bool:
