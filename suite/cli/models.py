@@ -63,7 +63,7 @@ def run_list(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": rows}, ensure_ascii=False))
         return 0
     print(render.text_table(["name", "role", "size", "licence", "hash", "here"],
-                            [[row["name"], row["role"], f"{'about ' if row['approximate'] else ''}{row['bytes'] / 1e9:.2f} GB",
+                            [[row["name"], row["role"], f"{'about ' if row['approximate'] else ''}{_size(row['bytes'])}",
                               str(row["licence"]) + (" (not for stage prod)" if row["restricted"] else ""), row["hash"], "yes" if row["here"] else ""]
                              for row in rows]))
     return 0
@@ -228,3 +228,7 @@ def run_doctor(args: argparse.Namespace) -> int:
         print(f"suite: {found.sentence}")
         print("".join(f"    {command}\n" for command in found.commands), end="")
     return 1 if found.cards and not found.used else 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 100_000_000 else f"{count / 1e6:.1f} MB"
