@@ -18,7 +18,7 @@ class Shape:
     tokens: int
     width: int = 192
     layers: int = 4
-    heads: int = 6
+    heads: int = 3
     feed_forward: int = 512
 
 

@@ -33,7 +33,7 @@ ROW, LONG_ROW, BATCH = 256, 512, 4096  # tokens a row, tokens a row of long text
 CHOSEN = 0.2  # share of the tokens whose successor is learned: those of the answers, and some of the others
 MATRIX_RATE, VECTOR_RATE = 0.012, 0.0025
 FIRST, OTHERS = 3.0, 0.03  # weights: of the first token of an answer, which says which fact or that there is none; of a token outside answers
-ALIKE = 0.5  # share of the cases in which all facts have the same attribute: without them the model neglects the entity
+EARLY_ALIKE, ALIKE = 0.85, 0.4  # share of the cases in which all facts have the same attribute: without them the model neglects the entity
 REPORT_EVERY, SAVE_EVERY, EXPORT_EVERY_S = 100, 200, 900
 
 
@@ -52,23 +52,24 @@ class Batches:
 
     def __init__(self, seed: int, size: int = BATCH, unseen: bool = False) -> None:
         self.size, self.chosen = size, int(size * CHOSEN)
-        self.maker, self.tokenizer = Maker(seed, unseen, 0.0 if unseen else ALIKE), tokenizer()
+        self.maker, self.tokenizer = Maker(seed, unseen), tokenizer()
         self.random: random.Random = self.maker.random
 
     def cases(self, count: int, progress: float, row: int) -> list[Case]:
         """Cases of this stage of the training."""
-        wide = min(1.0, max(0.0, (progress - 0.015) / 0.1))
+        wide = min(1.0, max(0.0, (progress - 0.08) / 0.15))
+        self.maker.alike = ALIKE if progress > 0.15 else EARLY_ALIKE
         made = []
         for _ in range(count):
             draw = self.random.random()
-            if draw < 0.06 and progress > 0.03:
+            if draw < 0.06 and progress > 0.06:
                 made.append(self.maker.general())
-            elif draw < 0.075 and progress > 0.15:
+            elif draw < 0.075 and progress > 0.25:
                 made.append(self.maker.later())
-            elif draw < 0.09 and progress > 0.15:
+            elif draw < 0.09 and progress > 0.25:
                 made.append(self.maker.infill())
             else:
-                most = 3 if progress < 0.05 else 4 if progress < 0.15 or self.random.random() < 0.8 else 8
+                most = 4 if progress < 0.25 or self.random.random() < 0.8 else 8
                 made.append(self.maker.case(self.random.randint(1, 14) if row > ROW else max(self.random.randint(1, most) for _ in "12"), wide))
         return made
 
@@ -267,7 +268,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path.home() / ".cache" / "suite-smoke" / "state.pt")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--export", action="store_true", help="only write the saved state as GGUF")
-    parser.add_argument("--shape", default="192,4,6,512", help="width, layers, heads, feed-forward width")
+    parser.add_argument("--shape", default="192,4,3,512", help="width, layers, heads, feed-forward width")
     given = parser.parse_args()
     given.processes = 1 if given.device == "cuda" or given.export else given.processes
     given.state.parent.mkdir(parents=True, exist_ok=True)
