@@ -4,7 +4,7 @@
 
 Needs torch, tokenizers, gguf and numpy (a C++ compiler makes it faster), none of which a user of the suite has to have for this. A good model takes
 an evening on two processor cores, or minutes on a GPU. State is kept in --state, outside the repository: the same command goes on
-where it was stopped, and a checkpoint is exported every ten minutes. Measure the result with models/measure_smoke.py.
+where it was stopped, and a checkpoint is exported every quarter of an hour. Measure the result with models/measure_smoke.py.
 """
 
 from __future__ import annotations
@@ -194,8 +194,8 @@ class Training:
         self.adam.step()
         self.net.zero_grad(set_to_none=True)
         self.step += 1
-        answer = weights >= 0.3
-        return loss[answer].mean().item(), loss[~answer & (weights > 0)].mean().item()
+        answer, other = weights >= 0.3, (weights > 0) & (weights < 0.3)
+        return loss[answer].mean().item(), loss[other].sum().item() / max(1, int(other.sum()))
 
     def _share(self, began: float) -> None:
         """Average the gradients of all processes, and the time that they took, so that all of them are equally far."""

@@ -31,7 +31,7 @@ def measuring() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def measured(measuring: ModuleType) -> dict:
     """Its figures on 60 answerable and 60 other questions in each language, and on general messages."""
-    ask = measuring.model(package_file("models/smoke.gguf"))
+    ask = measuring.model(package_file("models/smoke.gguf"), threads=1)
     figures, asked = measuring.report(ask, CASES_PER_COUNT, MOST_FACTS, SEED)
     assert len(asked) > 250
     return figures
