@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -181,7 +181,8 @@ class EdgeStore:
     def flush(self) -> None:
         """Write everything to disk now, so that a power failure loses nothing either."""
         for shard in self._all():
-            shard.flush()
+            with self._unless_dropped(shard):
+                shard.flush()
 
     def copy_to(self, folder: Path) -> None:
         """Copy all collections into `folder` (made when missing, else empty); each is consistent, its writers wait for its copy alone."""
@@ -193,13 +194,26 @@ class EdgeStore:
             raise StorageError(f"The vectors were not copied, because a copy would lack a collection: {next(iter(self._broken.values()))}")
         for shard in shards:
             if not shard.name.startswith(PREFIX):
-                shard.copy(folder / shard.name / SHARD)
-                shutil.copy2(self.folder / shard.name / META, folder / shard.name / META)
+                with self._unless_dropped(shard):
+                    shard.copy(folder / shard.name / SHARD)
+                    shutil.copy2(self.folder / shard.name / META, folder / shard.name / META)
+                if self._shards.get(shard.name) is not shard:
+                    shutil.rmtree(folder / shard.name, ignore_errors=True)  # dropped meanwhile: half a copy is none
 
     def _all(self) -> list[Shard]:
         with self._changing:
             self._usable()
             return list(self._shards.values())
+
+    @contextlib.contextmanager
+    def _unless_dropped(self, shard: Shard) -> Iterator[None]:
+        """What fails because another thread drops the collection in this moment is no failure: there is nothing left to do for it."""
+        try:
+            yield
+        except (NotReady, FileNotFoundError):
+            self._usable()
+            if self._shards.get(shard.name) is shard:
+                raise
 
     def _usable(self) -> None:
         if not self._opened:

@@ -151,6 +151,38 @@ def test_a_copy_made_under_writes_holds_what_was_acknowledged_before(tmp_path):
     store.close()
 
 
+def test_collections_that_others_drop_disturb_neither_a_flush_nor_a_copy(tmp_path):
+    store, done = filled(tmp_path / "store"), threading.Event()
+    rounds = {"flush": 0, "copy": 0}
+
+    def come_and_go(name: str) -> None:
+        while not done.is_set():
+            store.create(name, SIZE)
+            store.upsert(name, clustered(2))
+            store.drop(name)
+
+    others = [threading.Thread(target=come_and_go, args=(f"other-{number}",)) for number in range(2)]
+    for thread in others:
+        thread.start()
+    try:
+        while rounds["flush"] < 150:
+            store.flush()
+            rounds["flush"] += 1
+        while rounds["copy"] < 15:
+            store.copy_to(tmp_path / f"copy-{rounds['copy']}")
+            rounds["copy"] += 1
+    finally:
+        done.set()
+        for thread in others:
+            thread.join()
+    for number in range(rounds["copy"]):
+        copied = EdgeStore(tmp_path / f"copy-{number}")
+        copied.open()
+        assert copied.ready().ok and copied.count("c") == 40
+        copied.close()
+    store.close()
+
+
 def test_a_copy_into_a_folder_with_something_in_it_is_refused(tmp_path):
     store = filled(tmp_path / "vectors")
     with pytest.raises(BadRequest, match="is not empty"):
