@@ -261,7 +261,7 @@ class Decoder:
 
     def _say(self, slot: Slot) -> None:
         try:
-            why = slot.take(self._context.pointer, self._context.scores(slot.index))
+            why = slot.take(self._context.scores(slot.index))
         except NoNumbers:
             self._end(slot, UpstreamError(f"{self.model} gave no usable scores for the next token; compare the file's sha256, or loosen the grammar.",
                                           part=self.name))

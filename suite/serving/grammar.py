@@ -172,9 +172,9 @@ class _Words:
     def __init__(self, tokens: list[bytes], special: list[int], ends: list[int]) -> None:
         self.tokens, self.special_token_ids, self.eos_token_id = tokens, special, ends[0]
 
-    def __call__(self, text: bytes) -> list[int]:
-        """Never needed, since nothing is forced."""
-        raise NotImplementedError
+    def __call__(self, text: bytes | str) -> list[int]:
+        """A text as tokens of one byte each: the library asks for this only where a grammar forces a text, which is off here."""
+        return [self.tokens.index(bytes([value])) for value in (text.encode() if isinstance(text, str) else text)]
 
 
 def _alphabet() -> LLTokenizer:

@@ -65,7 +65,7 @@ def prepare(place: Place, settings: Settings, profile: ProfileModel, role: str, 
 def decide(weights: Weights, settings: Settings, profile: ProfileModel, role: str) -> Parameters:
     """The settings over the profile; the context is never beyond what the model was made for, and the cache holds at least one conversation.
 
-    Where both leave the layers on the card open, as many as its free memory has room for now.
+    Where both leave the layers on the card open, as many as fit into the memory that is free on it at this moment.
     """
     n_ctx = settings.llama_ctx or profile.n_ctx
     trained = weights.meta.get(f"{weights.meta['general.architecture']}.context_length")

@@ -17,6 +17,8 @@ from suite.serving.request import Request
 TOP_K, MIN_P = 40, 0.05  # llama.cpp's own defaults, where neither request nor settings say anything
 WINDOW = 64  # how many tokens of the reply a penalty looks back at
 NEVER = -math.inf
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama.cpp's llama_token_data
+_GOLDEN, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's
 
 
 class NoNumbers(Exception):
@@ -26,13 +28,17 @@ class NoNumbers(Exception):
 class Sampler:
     """One request's way of choosing tokens; `close()` gives its memory back.
 
-    The same seed draws the same numbers. The scores themselves may differ in their last bits when other requests are computed in the same step,
-    since llama.cpp sums in another order for another number of rows; where two tokens are that close, a text may change.
+    A seed gives every token of every step its own number, and the token with the largest sum of score and number is chosen (the Gumbel-max
+    trick: the same chances as drawing by weight). The scores may differ in their last bits when other requests are computed in the same step, or
+    when the prompt was there already, since llama.cpp sums in another order then; only where the two best sums are that close does a text change.
+    Drawing by weight would add up the differences of all tokens before the one that is drawn.
     """
 
     def __init__(self, model: LoadedModel, request: Request, defaults: dict[str, float], constrained: bool = False) -> None:
         """`defaults` for what the request leaves open; `constrained` says that a grammar decides when the reply may end."""
         self._vocab = model.n_vocab
+        self._all, self._cells = np.arange(self._vocab, dtype=np.int32), np.zeros(self._vocab, CANDIDATE)
+        self._noise: Noise | None = None
         self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
 
         def chosen(name: str, otherwise: float = 0.0) -> float:
@@ -57,22 +63,50 @@ class Sampler:
         if min_p > 0:
             self._add(llama_cpp.llama_sampler_init_min_p(min_p, 1))
         self._add(llama_cpp.llama_sampler_init_temp(temperature))
-        self._add(llama_cpp.llama_sampler_init_dist(secrets.randbelow((1 << 32) - 1) if request.seed is None else request.seed))
+        self._noise = Noise(secrets.randbits(64) if request.seed is None else request.seed)
 
     def _add(self, sampler: Any) -> None:
         llama_cpp.llama_sampler_chain_add(self._chain, sampler)
 
-    def choose(self, context: Any, index: int, scores: np.ndarray) -> int:
-        """The token for the scores at `index` of the last step. Raises NoNumbers: llama.cpp would end the process over such scores."""
+    def choose(self, scores: np.ndarray) -> int:
+        """The token for these scores (n_vocab,). Raises NoNumbers: llama.cpp would end the process over such scores."""
         if not math.isfinite(scores.max()):
             raise NoNumbers
-        return llama_cpp.llama_sampler_sample(self._chain, context, index)
+        self._cells["id"], self._cells["logit"] = self._all, scores  # llama.cpp sorts and cuts the cells in place
+        left = llama_cpp.llama_token_data_array(self._cells.ctypes.data_as(llama_cpp.llama_token_data_p), self._vocab, -1, False)
+        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(left))
+        tokens = self._cells["id"][:left.size]
+        chosen = left.selected if self._noise is None else int(np.argmax(self._cells["logit"][:left.size] + self._noise.next(tokens)))
+        token = int(tokens[chosen])
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        return token
 
     def close(self) -> None:
         """Give the memory back; safe to call twice."""
         chain, self._chain = self._chain, None
         if chain:
             llama_cpp.llama_sampler_free(chain)
+
+
+class Noise:
+    """Random numbers of Gumbel's distribution that depend on the seed, the step and the token alone (SplitMix64 over the three)."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._step = np.array([seed % (1 << 64)], np.uint64), 0
+
+    def next(self, tokens: np.ndarray) -> np.ndarray:
+        """One number for each of the tokens (n,), float64; every call is a step further."""
+        self._step += 1
+        bits = _mixed(_mixed(_mixed(self._seed) + np.uint64(self._step)) + tokens.astype(np.uint64))
+        return -np.log(-np.log(((bits >> np.uint64(12)) + 0.5) / (1 << 52)))
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """SplitMix64's last step: numbers that differ in one bit differ in half of them afterwards. Overflow is meant."""
+    numbers = numbers * _GOLDEN + _GOLDEN
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * _FIRST
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * _SECOND
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def _biases(pairs: Iterable[tuple[int, float]]) -> Any:

@@ -39,7 +39,7 @@ class Slot:
         """How many more cells this reply may yet need."""
         return len(self.job.tokens) + self.job.most - self.sequence.count
 
-    def take(self, context: Any, scores: np.ndarray) -> str:
+    def take(self, scores: np.ndarray) -> str:
         """Choose the next token from its scores and say its text; gives why the reply ends here (stop, length), or nothing.
 
         Raises NoNumbers when there is nothing to choose from.
@@ -48,7 +48,7 @@ class Slot:
         values, top = logprobs(scores, job.request.logprobs) if job.request.logprobs is not None else (None, ())
         if job.matcher is not None:
             job.matcher.restrict(scores)
-        token = self.sampler.choose(context, self.index, scores)
+        token = self.sampler.choose(scores)
         if not self.first:
             self.first = time.monotonic()
         if token in self.model.ends:

@@ -92,4 +92,5 @@ def test_nothing_but_the_last_words_of_the_user_changes_the_route(before, last, 
 
 @given(st.text(alphabet="/.\\~-ab0 (;{:`'\"\n", max_size=3000))
 def test_no_text_makes_the_search_slow_or_fail(text):
-    route_text(text * 20)
+    found = route_text(text * 20)
+    assert found.why.startswith("auto: ") and found.code == (" means code" in found.why)

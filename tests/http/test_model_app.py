@@ -329,6 +329,7 @@ def test_a_client_that_goes_away_after_any_chunk_ends_all_its_choices(n):
                 for _ in range(2 * chunks - 1):
                     next(lines)
             server.wait_open(0)
+            assert len(server.asked) == chunks * n and client.get("/v1/models").status_code == 200
 
 
 def test_more_streams_than_the_pool_of_threads_had_run_at_once_and_health_is_answered():
