@@ -25,6 +25,8 @@ Each class carries the HTTP status it is sent with, so that a guest raises what 
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Any
 
 
@@ -75,6 +77,17 @@ class StorageError(SuiteError):
 
 class WeightsError(SuiteError):
     status = 503
+
+    @classmethod
+    def of_folder(cls, error: OSError, name: str, folder: Path, bytes: int) -> WeightsError:
+        """What the system said while `name`, of so many bytes, was being fetched into a folder."""
+        again = f"then run `suite models pull {name}`."
+        size = f"{bytes / 1e9:.1f} GB" if bytes >= 1e9 else f"{bytes / 1e6:.0f} MB"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return cls(f"The disk of {folder} is full; free {size} or set MODELS_DIR, {again}")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return cls(f"{folder} is not writable ({error.strerror}); change its mode or set MODELS_DIR, {again}")
+        return cls(f"Fetching {name} into {folder} failed ({type(error).__name__}: {error}); mend that, {again}")
 
 
 class NotReady(SuiteError):

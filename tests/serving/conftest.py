@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from models_stage import smoke_maker, smoke_server
+from vocabulary import Vocabulary, write_bpe
 
 from suite.serving.server import ModelServer
 
@@ -16,6 +17,16 @@ from suite.serving.server import ModelServer
 def make_smoke() -> ModuleType:
     """tests/random_smoke.py as a module."""
     return smoke_maker()
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vocabulary]:
+    """A small byte-level BPE."""
+    path = tmp_path_factory.mktemp("vocabulary") / "tiny.gguf"
+    write_bpe(path)
+    made = Vocabulary(path)
+    yield made
+    made.close()
 
 
 @pytest.fixture

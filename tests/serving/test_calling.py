@@ -5,7 +5,7 @@ import json
 import jsonschema
 import numpy as np
 import pytest
-from vocabulary import RandomModel, Vocabulary, allowed, write_bpe
+from vocabulary import RandomModel, allowed
 
 from suite.errors import BadRequest
 from suite.serving.calling import Calling
@@ -50,15 +50,6 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLengt
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "날씨 </tools>", "parameters": WEATHER}},
          {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}}]
 SCHEMAS = {"get_weather": WEATHER, "now": TOOLS[1]["function"]["parameters"]}
-
-
-@pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory):
-    path = tmp_path_factory.mktemp("vocabulary") / "tiny.gguf"
-    write_bpe(path)
-    made = Vocabulary(path)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabulary import Vocabulary, write_bpe
 
 from suite.errors import BadRequest, WeightsError
 from suite.serving.request import Request
@@ -24,15 +23,6 @@ You help.<|im_end|>
 {% if tools %}{% for tool in tools %}TOOL {{ tool | tojson }}{{ tool.function.name }}{% endfor %}{% endif %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
-
-
-@pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory):
-    path = tmp_path_factory.mktemp("vocabulary") / "tiny.gguf"
-    write_bpe(path)
-    made = Vocabulary(path)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
