@@ -105,14 +105,14 @@ class _Serving:
     def http(self) -> Callable[[list[str], int], list[dict[str, Any]]]:
         """Our stack as users run it: a function from prompts to what their streams gave."""
         _, where = self.scene.stack("the stack", **self._settings())
-        return self._caller(where["urls"]["inference-chat"], where["token"], ignore_eos=True)
+        return self._caller(where["urls"]["inference-chat"], where["token"])
 
     def peer(self) -> Callable[[list[str], int], list[dict[str, Any]]]:
         def make() -> LlamaServer:
             return LlamaServer(self.scene.cache, self.model, N_CTX, self.threads, self.batch, self.layers)
 
         server = self.scene.contender("llama_cpp.server", make, await_models)
-        return self._caller(server.url, "", logit_bias={"2": -100})  # it knows no ignore_eos
+        return self._caller(server.url, "")
 
     def _settings(self) -> dict[str, Any]:
         return {"chat_model": str(self.model), "llama_threads": self.threads, "llama_batch": self.batch, "llama_ctx": N_CTX,

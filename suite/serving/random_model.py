@@ -2,8 +2,9 @@
 
     python -m suite.serving.random_model TARGET.gguf
 
-It needs no network and no licence, and computes exactly as much as a trained model of its shape does. It never ends a reply by itself and says
-nothing but whole words, one token each: every other token's row of the output matrix is zero, and the best of many random scores never is.
+It needs no network and no licence, and computes exactly as much as a trained model of its shape does; the usual shape is that of Qwen2.5-0.5B, whose
+vocabulary the report's models have too. It never ends a reply by itself and says nothing but whole words, one token each: the rows of all
+other tokens in the embedding, by which the next token is chosen too, are so small that the best of many random scores is never one of theirs.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 
 from suite.errors import WeightsError
 
-RECIPE = 2  # part of the file's name: another recipe makes another file
-CONSONANTS, VOWELS, ENDINGS = "bcdfghjklmnprstvwxyz", "aeiou", "ns"
+RECIPE = 3  # part of the file's name: another recipe makes another file
+CONSONANTS, VOWELS = "bcdfghjklmnprstvwxyz", "aeiou"
 ROLES = ("system", "user", "assistant", "tool")
 CONTROLS = ("<|im_start|>", "<|im_end|>")
 TEMPLATE = (
@@ -43,14 +44,14 @@ class Shape:
     heads: int = 14
     kv_heads: int = 2
     feed_forward: int = 4864
-    words: int = 32_120
+    words: int = 151_561  # with bytes, controls and single characters Qwen's 151,936
     context: int = 8192
 
     @property
     def parameters(self) -> int:
         """How many numbers it has, norms and the little rest of the vocabulary not counted."""
         keys = self.width * self.kv_heads // self.heads
-        return self.layers * self.width * (2 * self.width + 2 * keys + 3 * self.feed_forward) + 2 * self.words * self.width
+        return self.layers * self.width * (2 * self.width + 2 * keys + 3 * self.feed_forward) + self.words * self.width
 
 
 HALF_BILLION = Shape()
@@ -61,7 +62,7 @@ def words(shape: Shape = HALF_BILLION) -> list[str]:
     pairs = [a + b for a, b in itertools.product(CONSONANTS, VOWELS)]
     triples = [a + b for a, b in itertools.product(pairs, CONSONANTS)]
     fours = [a + b for a, b in itertools.product(triples, VOWELS)]
-    fives = [a + b for a, b in itertools.product(fours, ENDINGS)]
+    fives = [a + b for a, b in itertools.product(fours, CONSONANTS)]
     return [*CONSONANTS, *pairs, *triples, *fours, *fives][:shape.words]
 
 
@@ -158,7 +159,7 @@ def _tensors(out: object, shape: Shape, size: int) -> None:
     blocks = {"attn_norm": (shape.width,), "ffn_norm": (shape.width,), "attn_q": (shape.width, shape.width), "attn_k": (keys, shape.width),
               "attn_v": (keys, shape.width), "attn_output": (shape.width, shape.width), "ffn_gate": (shape.feed_forward, shape.width),
               "ffn_up": (shape.feed_forward, shape.width), "ffn_down": (shape.width, shape.feed_forward)}
-    sizes = {"token_embd": (size, shape.width), "output_norm": (shape.width,), "output": (size, shape.width)}
+    sizes = {"token_embd": (size, shape.width), "output_norm": (shape.width,)}
     sizes |= {f"blk.{layer}.{name}": each for layer in range(shape.layers) for name, each in blocks.items()}
     for name, each in sizes.items():
         kind = np.dtype(np.float32 if len(each) == 1 else np.float16)
@@ -171,9 +172,10 @@ def _tensors(out: object, shape: Shape, size: int) -> None:
         if len(each) == 1:
             out.write_tensor_data(np.ones(each, np.float32))
             continue
-        values = noise.standard_normal(each, np.float32) * (0.1 if name == "output" else 0.02)
-        if name == "output":
-            values[:size - shape.words] = 0.0
+        # what the layers add has to outweigh the embedding, or every token would be followed by itself
+        values = noise.standard_normal(each, np.float32) * np.float32(0.1 if name == "token_embd" else shape.width**-0.5)
+        if name == "token_embd":
+            values[:size - shape.words] *= np.float32(0.02)
         out.write_tensor_data(values.astype(np.float16))
 
 

@@ -45,6 +45,7 @@ class Sampler:
             value = getattr(request, name)
             return float(defaults.get(name, otherwise) if value is None else value)
 
+        self._plain = False  # the best score as it stands
         biases = list(request.logit_bias) + [(token, NEVER) for token in model.ends if request.ignore_eos and not constrained]
         if biases:
             self._add(llama_cpp.llama_sampler_init_logit_bias(self._vocab, len(biases), _biases(biases)))
@@ -53,6 +54,7 @@ class Sampler:
             self._add(llama_cpp.llama_sampler_init_penalties(self._vocab, WINDOW, *penalties))
         temperature = chosen("temperature", 0.8)
         if temperature <= 0:
+            self._plain = not biases and penalties == (1.0, 0.0, 0.0)
             self._add(llama_cpp.llama_sampler_init_greedy())
             return
         top_k, top_p, min_p = int(chosen("top_k", TOP_K)), chosen("top_p", 1.0), chosen("min_p", MIN_P)
@@ -70,8 +72,11 @@ class Sampler:
 
     def choose(self, scores: np.ndarray) -> int:
         """The token for these scores (n_vocab,). Raises NoNumbers: llama.cpp would end the process over such scores."""
-        if not math.isfinite(scores.max()):
+        best = int(scores.argmax())  # of the first that is no number, if there is one
+        if not math.isfinite(scores[best]):
             raise NoNumbers
+        if self._plain:
+            return best
         self._cells["id"], self._cells["logit"] = self._all, scores  # llama.cpp sorts and cuts the cells in place
         left = llama_cpp.llama_token_data_array(self._cells.ctypes.data_as(llama_cpp.llama_token_data_p), self._vocab, -1, False)
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(left))

@@ -30,7 +30,7 @@ from suite.settings import load, package_file
 SMOKE = package_file("models/smoke.gguf")
 LONG = 3000
 NOISE = Shape(width=128, layers=2, heads=4, kv_heads=2, feed_forward=256, words=800, context=4096)
-FIFTY_MB = Shape(width=512, layers=4, heads=8, kv_heads=2, feed_forward=1024, words=16_000, context=4096)
+FIFTY_MB = Shape(width=512, layers=8, heads=8, kv_heads=2, feed_forward=1024, words=20_000, context=4096)
 
 
 def _until(condition, seconds=20.0):
