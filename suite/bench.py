@@ -6,7 +6,7 @@ import atexit
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from suite.checks.target import Target
 from suite.errors import BadRequest, HostGone, HostMismatch, StartError
 from suite.guest import Guest
 from suite.knowledge.collection import Collection
+from suite.knowledge.evaluate import Evaluation, Question, evaluate
+from suite.knowledge.record import RETRIEVERS
 from suite.runbooks import run as runbooks
 from suite.serving.listing import ModelTable
 from suite.serving.reply import Reply, ReplyStream
@@ -76,6 +78,16 @@ class Bench:
     def collection(self, name: str = "") -> Collection:
         """The documents kept under `name`; relative paths given to it resolve in the directory of the call."""
         return Collection(self._live(self._behind.knowledge), name or self.settings.rag_default_collection, Path.cwd())
+
+    def evaluate(self, collection: str, questions: Iterable[Question | Mapping[str, Any]], retrievers: Sequence[str] = RETRIEVERS) -> Evaluation:
+        """How often the right passage of a collection is found, for questions that say in which `document` (and `quote`) their answer is.
+
+        Raises BadRequest for questions without that, NotFound for a collection without documents.
+        """
+        from tqdm.auto import tqdm  # here, because in a notebook it loads the widgets
+
+        face = self._live(self._behind.knowledge)
+        return evaluate(lambda question, limit, retriever: face.search(collection, question, limit, retriever), questions, retrievers, tqdm)
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """One unit-length float32 vector per text, shape (n, 384), in order. Raises BadRequest for too many or too long texts, NotReady."""

@@ -25,9 +25,10 @@ class RemoteKnowledge:
         answer = self.client.post("/index", json=body, timeout=httpx.Timeout(None, connect=3.0)).json()
         return Added.from_dict({name: value for name, value in answer.items() if name != "collection"})
 
-    def search(self, collection: str, question: str, topk: int | None = None) -> list[Hit]:
+    def search(self, collection: str, question: str, topk: int | None = None, retriever: str = "default") -> list[Hit]:
         """The chunks that match the question, best first."""
-        rows = self.client.post(f"{_at(collection)}/search", json={"query": checked_question(question), "topk": topk}).json()["rows"]
+        body = {"query": checked_question(question), "topk": topk, "retriever": retriever}
+        rows = self.client.post(f"{_at(collection)}/search", json=body).json()["rows"]
         return [Hit.from_dict(row) for row in rows]
 
     def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:

@@ -21,7 +21,7 @@ class RetrievalPart(Protocol):
     def add(self, collection: str, patterns: Iterable[str], cwd: Path) -> Added:
         """Index files."""
 
-    def search(self, collection: str, question: str, topk: int | None = None) -> list[Hit]:
+    def search(self, collection: str, question: str, topk: int | None = None, retriever: str = "default") -> list[Hit]:
         """Chunks that match."""
 
     def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:
@@ -57,6 +57,15 @@ class QueryBody(BaseModel):
     topk: int | None = None
 
 
+class SearchBody(BaseModel):
+    """A question whose chunks are wanted, not its answer; `retriever` other than default is for comparing."""
+
+    model_config = ConfigDict(extra="forbid")
+    query: str
+    topk: int | None = None
+    retriever: str = "default"
+
+
 def app(part: RetrievalPart) -> FastAPI:
     """The app; a collection that is not named is RAG_DEFAULT_COLLECTION."""
     served = FastAPI(title="retrieval")
@@ -87,8 +96,8 @@ def app(part: RetrievalPart) -> FastAPI:
         return {"rows": [document.to_dict() for document in part.documents(name)]}
 
     @served.post("/collections/{name}/search")
-    def search(name: str, body: QueryBody) -> dict[str, Any]:
-        return {"rows": [hit.to_dict() for hit in part.search(name, body.query, body.topk)]}
+    def search(name: str, body: SearchBody) -> dict[str, Any]:
+        return {"rows": [hit.to_dict() for hit in part.search(name, body.query, body.topk, body.retriever)]}
 
     @served.delete("/collections/{name}/documents")
     def remove(name: str, path: str) -> dict[str, Any]:

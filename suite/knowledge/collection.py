@@ -20,9 +20,9 @@ class Collection:
         """Index the files that the patterns name, skipping what has not changed; a folder stands for everything in it."""
         return self._face.add(self.name, list(patterns), self._cwd)
 
-    def search(self, question: str, topk: int | None = None) -> list[Hit]:
-        """The chunks that match, best first."""
-        return self._face.search(self.name, question, topk)
+    def search(self, question: str, topk: int | None = None, retriever: str = "default") -> list[Hit]:
+        """The chunks that match, best first; `retriever` sparse, dense or hybrid instead of the default is for comparing."""
+        return self._face.search(self.name, question, topk, retriever)
 
     def ask(self, question: str, topk: int | None = None) -> Answer:
         """An answer written from the chunks that match, with citations."""

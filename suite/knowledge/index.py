@@ -19,7 +19,7 @@ from suite.knowledge.read import Source
 from suite.knowledge.record import Document, TextEmbedder
 from suite.knowledge.split import Chunk, split
 from suite.knowledge.table import documents
-from suite.text.terms import terms
+from suite.text.terms import RECIPE, terms
 from suite.vectors.store import Point
 
 K1, B = 1.2, 0.75  # BM25's usual saturation and length penalty; the store's IDF modifier supplies the third factor
@@ -57,7 +57,7 @@ class Index:
         self._size, self._overlap = settings.rag_chunk_size, settings.rag_chunk_overlap
         self._at_once = min(EMBED_AT_ONCE, settings.embedding_max_texts)
         self._longest = settings.embedding_max_chars
-        self.split_label = f"{self._size}/{self._overlap}"
+        self.split_label = f"{self._size}/{self._overlap}/{RECIPE}"
 
     def rows(self, collection: str) -> dict[str, sa.Row]:
         """The table's rows of a collection, by path."""

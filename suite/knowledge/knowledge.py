@@ -79,8 +79,8 @@ class Knowledge:
                 if not Path(path).exists() and any(Path(path).is_relative_to(root) for root in map(_root, wanted))]
         return Added(**counts, skipped=tuple(dict(skipped + gone).items()), chunks=chunks)
 
-    def search(self, collection: str, question: str, topk: int | None = None) -> list[Hit]:
-        """The chunks that match the question, best first, at most `topk` (RAG_TOPK when None).
+    def search(self, collection: str, question: str, topk: int | None = None, retriever: str = "default") -> list[Hit]:
+        """The chunks that match the question, best first, at most `topk` (RAG_TOPK when None); other retrievers are for comparing.
 
         Raises BadRequest for a blank question or a topk out of 1 to MAX_TOPK, NotFound for a collection without documents.
         """
@@ -90,7 +90,7 @@ class Knowledge:
             raise NotFound(f"The collection {collection!r} has no documents; add some first, such as "
                            f"bench.collection({collection!r}).add('docs/**/*.md').", param="collection")
         same = embedders == {self._embedder.model.name}  # two models' vectors do not compare
-        return retrieve(self._store, store_name(collection), question, limit, self._embedder if same else None)
+        return retrieve(self._store, store_name(collection), question, limit, self._embedder if same else None, retriever)
 
     def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:
         """An answer written by the chat model from the chunks that match, each cited; errors as in `search`."""

@@ -11,6 +11,7 @@ from suite.render import card, table
 from suite.serving.reply import Reply
 
 MAX_TOPK = 50
+RETRIEVERS = ("default", "sparse", "dense", "hybrid")  # what `ask` uses; by words; by meaning; both, whatever the language
 MAX_QUESTION = 4000  # characters
 _NAME = re.compile(r"\w[\w.-]{0,79}")
 

@@ -13,7 +13,7 @@ from suite.errors import NotFound
 from suite.memory.record import store_name
 from suite.memory.remember import alive
 from suite.memory.table import memories, memory_terms
-from suite.text.terms import terms
+from suite.text.terms import terms, weight
 
 K1, B = 1.2, 0.75
 RRF = 60  # how little a first rank is worth more than a tenth one; 60 is the usual value
@@ -33,7 +33,7 @@ def by_words(storage: Any, project: str, query: str, limit: int, now: float | No
                                     .where(mine, memory_terms.c.term.in_(wanted)).group_by(memory_terms.c.term)).all()
         if not spread:
             return []
-        rarity = {term: math.log(1 + (total - count + 0.5) / (count + 0.5)) for term, count in spread}
+        rarity = {term: weight(term) * math.log(1 + (total - count + 0.5) / (count + 0.5)) for term, count in spread}
         idf = sa.case(*((memory_terms.c.term == term, sa.literal(value, sa.Float)) for term, value in rarity.items()), else_=0.0)
         count = sa.cast(memory_terms.c.count, sa.Float)
         penalty = K1 * (1 - B + B * sa.cast(memories.c.length, sa.Float) / max(float(mean), 1.0))

@@ -13,6 +13,7 @@ from suite.http.remote_knowledge import RemoteKnowledge
 from suite.http.serve import HttpServers, bind
 from suite.knowledge.collection import Collection
 from suite.knowledge.knowledge import Knowledge
+from suite.knowledge.record import RETRIEVERS
 from suite.settings import load
 from suite.storage.engine import open_storage
 from suite.testing import FixedChat, StandInEmbedder
@@ -102,7 +103,8 @@ def test_a_guest_gets_the_same_as_the_host(client, part, folder, monkeypatch):
     assert here.add("docs/*.md").unchanged == 1
     assert there.documents() == here.documents() and there.count() == here.count() == 1
     for question in ("When does the backup start?", "백업은 언제?"):
-        assert there.search(question, 3) == here.search(question, 3)
+        for retriever in RETRIEVERS:
+            assert there.search(question, 3, retriever) == here.search(question, 3, retriever)
         assert there.ask(question) == here.ask(question)
     assert RemoteKnowledge(client).collections() == part.collections() != []
     assert there.remove("docs/backup.md") is True and there.remove("docs/backup.md") is False
@@ -111,7 +113,7 @@ def test_a_guest_gets_the_same_as_the_host(client, part, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("call", [
-    lambda docs: docs.search(" "), lambda docs: docs.ask("x", 99), lambda docs: docs.search("\ud800"), lambda docs: docs.add(),
+    lambda docs: docs.search(" "), lambda docs: docs.search("x", retriever="magic"), lambda docs: docs.ask("x", 99), lambda docs: docs.search("\ud800"), lambda docs: docs.add(),
     lambda docs: docs.add(" "), lambda docs: docs.search("nothing there"),
 ])
 def test_a_guest_raises_what_the_host_raises(client, part, folder, call):

@@ -370,4 +370,4 @@ def test_the_table_says_how_each_document_was_indexed(docs, storage, embedder):
     docs.add("docs/food.txt")
     with storage.begin() as connection:
         row = connection.execute(sa.select(documents)).one()
-    assert (row.embedder, row.split, row.bytes, len(row.sha256)) == (embedder.model.name, "64/0", len(TEXTS["food.txt"]), 64)
+    assert (row.embedder, row.split, row.bytes, len(row.sha256)) == (embedder.model.name, "64/0/2", len(TEXTS["food.txt"]), 64)
