@@ -3,7 +3,7 @@
     python models/train_smoke.py [--minutes N] [--processes N] [--device cpu|cuda] [target]
 
 Needs torch, tokenizers, gguf and numpy (a C++ compiler makes it faster), none of which a user of the suite has to have for this. A good model takes
-an evening on two processor cores, or minutes on a GPU. State is kept in --state, outside the repository: the same command goes on
+an hour on two processor cores, or minutes on a GPU. State is kept in --state, outside the repository: the same command goes on
 where it was stopped, and a checkpoint is exported every quarter of an hour. Measure the result with models/measure_smoke.py.
 """
 
@@ -30,11 +30,12 @@ from smoke_tokens import PAD, tokenizer
 from torch import distributed, multiprocessing
 
 ROW, LONG_ROW, BATCH = 256, 512, 4096  # tokens a row, tokens a row of long texts, tokens a step
-CHOSEN = 0.2  # share of the tokens whose successor is learned: those of the answers, and some of the others
+CHOSEN = 0.45  # share of the tokens whose successor is learned: those of the answers, and many of the others
 MATRIX_RATE, VECTOR_RATE = 0.012, 0.0025
-FIRST, OTHERS = 3.0, 0.03  # weights: of the first token of an answer, which says which fact or that there is none; of a token outside answers
+FIRST, FIXED = 3.0, 0.3  # weights: of an answer's first token, which says which fact or that there is none; of the rest of a fixed sentence
+OTHERS = 0.2  # of a token outside answers: names that come again in facts and questions teach to match them; without these the choice stays chance
 EARLY_ALIKE, ALIKE = 0.85, 0.4  # share of the cases in which all facts have the same attribute: without them the model neglects the entity
-REPORT_EVERY, SAVE_EVERY, EXPORT_EVERY_S = 100, 200, 900
+REPORT_EVERY, SAVE_EVERY, EXPORT_EVERY_S = 100, 400, 900
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Batches:
                 text.places += range(len(head), len(head) + len(asked) + len(answer))
                 text.parts += [number + 1] * (len(asked) + len(answer))
                 fixed = case.refused[number] or not case.facts  # a fixed sentence: its beginning decides, the rest is easy
-                text.weights += [0.0] + [OTHERS] * (len(asked) - 1) + [FIRST] + [0.3 if fixed else 1.0] * (len(answer) - 1)
+                text.weights += [0.0] + [OTHERS] * (len(asked) - 1) + [FIRST] + [FIXED if fixed else 1.0] * (len(answer) - 1)
             if len(text.parts) > len(head):
                 made.append(text)
         return made
@@ -143,7 +144,7 @@ def measured(net: Net, batches: Batches, device: str, count: int = 160) -> dict[
                 said = net(tokens, places, torch.zeros_like(tokens), parts, torch.arange(len(text.tokens), device=device)).argmax(-1).tolist()
             for number in range(1, max(text.parts) + 1):
                 inside = [at for at, part in enumerate(text.parts) if part == number]
-                answer = [at for at in inside if text.weights[at] >= 0.3]
+                answer = [at for at in inside if text.weights[at] >= FIXED]
                 kind = "general" if not case.facts else case.language + (" refused" if case.refused[number - 1] else "")
                 right.setdefault(kind, []).append(all(said[at - 1] == text.tokens[at] for at in answer))
     return {kind: round(sum(each) / len(each), 3) for kind, each in sorted(right.items())}
@@ -194,7 +195,7 @@ class Training:
         self.adam.step()
         self.net.zero_grad(set_to_none=True)
         self.step += 1
-        answer, other = weights >= 0.3, (weights > 0) & (weights < 0.3)
+        answer, other = weights >= FIXED, (weights > 0) & (weights < FIXED)
         return loss[answer].mean().item(), loss[other].sum().item() / max(1, int(other.sum()))
 
     def _share(self, began: float) -> None:
@@ -261,7 +262,7 @@ def main() -> None:
     """Read the command line, train, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", nargs="?", type=Path, default=Path(__file__).with_name("smoke.gguf"))
-    parser.add_argument("--minutes", type=float, default=240)
+    parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--processes", type=int, default=2, help="one for each core, unless a GPU does the work")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
