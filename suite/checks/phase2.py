@@ -118,7 +118,8 @@ def retrieval(target: Target, seen: Observation) -> None:
         ours = [item for item in reply.get("citations") or [] if item.get("path") == str(document.path)]
         seen.values["citations"] = len(ours)
         seen.values["quotes_found"] = sum(document.holds(item["start"], item["end"], item["quote"]) for item in ours)
-    seen.values["answer_length"] = len(reply.get("answer") or "")
+    written = reply.get("reply") is not None or not reply.get("extractive")  # sentences of the passages need no model
+    seen.values["answer_length"] = len(reply.get("answer") or "") if written else 0
     if "qdrant" in target.urls:
         after = _collections(seen, target)
         seen.values["left_behind"] = False if after is None else sum(name in entry for entry in after)

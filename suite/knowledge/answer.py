@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from suite.errors import BadRequest, ContextOverflow
+from suite.errors import BadRequest, ContextOverflow, NotReady, UpstreamError
+from suite.knowledge.extractive import extractive, grounded
 from suite.knowledge.read import read
 from suite.knowledge.record import Answer, Citation, Hit
 from suite.serving.reply import Reply
@@ -27,7 +28,8 @@ def answer(chat: Chat, question: str, hits: Sequence[Hit], options: dict[str, An
     """The model's answer to the question from the hits that fit in `budget` characters, each of them cited.
 
     Without hits the answer says that the documents do not say, and no model is asked. A model whose context is too small for the prompt is asked
-    again with half of the passages' characters; ContextOverflow is raised when even LEAST_CHARS do not fit.
+    again with half of the passages' characters; ContextOverflow is raised when even LEAST_CHARS do not fit. When no model answers, or a smoke
+    model says what stands in no passage, the answer is the passages' best sentences, marked as extractive and with the reason.
     """
     if not hits:
         return Answer(_NOTHING[language(question)], (), None, False, ())
@@ -40,7 +42,17 @@ def answer(chat: Chat, question: str, hits: Sequence[Hit], options: dict[str, An
                 raise
             budget = max(LEAST_CHARS, min(budget, sum(len(hit.text) for hit in used)) // 2)
             continue
-        return Answer(reply.text.strip(), tuple(cite(number, hit) for number, hit in enumerate(used, 1)), reply, reply.smoke, tuple(hits))
+        except (NotReady, UpstreamError) as error:
+            return _answer(extractive(question, used), used, hits, None, f"no model answered ({error.message})")
+        text = reply.text.strip()
+        if reply.smoke and not grounded(text, used) and text not in _NOTHING.values():
+            return _answer(extractive(question, used), used, hits, reply, "what the smoke model said stands in no passage")
+        return _answer(text, used, hits, reply)
+
+
+def _answer(text: str, used: Sequence[Hit], hits: Sequence[Hit], reply: Reply | None, why: str = "") -> Answer:
+    citations = tuple(cite(number, hit) for number, hit in enumerate(used, 1))
+    return Answer(text, citations, reply, reply is not None and reply.smoke, tuple(hits), extractive=bool(why), why=why)
 
 
 def fit(hits: Sequence[Hit], budget: int) -> list[Hit]:

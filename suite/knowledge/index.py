@@ -116,7 +116,7 @@ class Index:
             self._store.delete(name, where={"document": source.path})
         chunks = self.split(source)
         for start in range(0, len(chunks), self._at_once):
-            self._store.upsert(name, self._points(collection, source.path, version, chunks[start:start + self._at_once], mean))
+            self._store.upsert(name, self._points(collection, source, version, chunks[start:start + self._at_once], mean))
         if before not in (None, version):
             self._store.delete(name, where={"document": source.path, "version": before})
         self._record(collection, source, len(chunks))
@@ -139,7 +139,7 @@ class Index:
         with self._storage.begin() as connection:
             connection.execute(sa.delete(documents).where(mine))
 
-    def _points(self, collection: str, path: str, version: str, chunks: list[Chunk], mean: float) -> list[Point]:
+    def _points(self, collection: str, source: Source, version: str, chunks: list[Chunk], mean: float) -> list[Point]:
         """Points of some chunks; only a chunk that the model can read has a dense vector, because any other vector is noise."""
         readable = [chunk for chunk in chunks if self._embedder.reads(chunk.text)]
         rows = self._embedder.embed([chunk.text[:self._longest] for chunk in readable]) if readable else []
@@ -147,9 +147,9 @@ class Index:
         points = []
         for chunk in chunks:
             words = terms(chunk.text)
-            payload = {"document": path, "version": version, "chunk": chunk.index, "start": chunk.start, "end": chunk.end, "text": chunk.text,
-                       "length": len(words)}
-            points.append(Point(chunk_id(collection, path, chunk), vectors.get(chunk.index), weights(words, mean) or None, payload))
+            payload = {"document": source.path, "version": version, "chunk": chunk.index, "start": chunk.start, "end": chunk.end,
+                       "page": source.page(chunk.start), "text": chunk.text, "length": len(words)}
+            points.append(Point(chunk_id(collection, source.path, chunk), vectors.get(chunk.index), weights(words, mean) or None, payload))
         return points
 
     def _record(self, collection: str, source: Source, chunks: int) -> None:

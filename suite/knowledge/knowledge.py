@@ -159,7 +159,8 @@ class Knowledge:
                  "answered": found.reply is not None, "dropped": not self.documents(collection)}
         failed = [name for name, done in facts.items() if not done]
         facts.update(arm=found.hits[0].arm if found.hits else None, smoke=found.smoke, seconds=round(time.monotonic() - started, 3))
-        return bad(f"The probe document failed at: {', '.join(failed)}.", **facts) if failed else good(**facts)
+        why = f" ({found.why})" if found.why and found.reply is None else ""
+        return bad(f"The probe document failed at: {', '.join(failed)}{why}.", **facts) if failed else good(**facts)
 
     def _stored_lengths(self, name: str) -> list[int]:
         return [int(point.payload["length"]) for point in self._store.scroll(name, limit=SAMPLE)]

@@ -140,32 +140,40 @@ class Citation:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer from documents. `reply` is None when no passage matched and the model was not asked; `smoke`: its words prove nothing."""
+    """An answer from documents. `reply` is None when no passage matched, or no model answered; `smoke`: its words prove nothing.
+
+    `extractive` says that the text is sentences of the passages, not a model's words, and `why`.
+    """
 
     text: str
     citations: tuple[Citation, ...]
     reply: Reply | None
     smoke: bool
     hits: tuple[Hit, ...]
+    extractive: bool = False
+    why: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {"text": self.text, "citations": [citation.to_dict() for citation in self.citations],
-                "reply": None if self.reply is None else self.reply.to_dict(), "smoke": self.smoke, "hits": [hit.to_dict() for hit in self.hits]}
+                "reply": None if self.reply is None else self.reply.to_dict(), "smoke": self.smoke, "hits": [hit.to_dict() for hit in self.hits],
+                "extractive": self.extractive, "why": self.why}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Answer:
         """The record that `to_dict` gave."""
         return cls(body["text"], tuple(Citation.from_dict(row) for row in body["citations"]),
                    None if body["reply"] is None else Reply.from_dict(body["reply"]), body["smoke"],
-                   tuple(Hit.from_dict(row) for row in body["hits"]))
+                   tuple(Hit.from_dict(row) for row in body["hits"]), body["extractive"], body["why"])
 
     def __repr__(self) -> str:
-        lines = [f"Answer({self.text!r}{', smoke model' if self.smoke else ''})", *(f"  {row!r}" for row in self.citations)]
+        marks = f"{', extractive' if self.extractive else ''}{', smoke model' if self.smoke else ''}"
+        lines = [f"Answer({self.text!r}{marks})", *(f"  {row!r}" for row in self.citations)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        note = "Written by a smoke model: the citations are real, the words are no measure of any model." if self.smoke else ""
+        note = f"Extractive, the passages' own sentences: {self.why}." if self.extractive else \
+            "Written by a smoke model: the citations are real, the words are no measure of any model." if self.smoke else ""
         rows = [(row.number, row.path, f"{row.start}–{row.end}", row.quote[:200], "" if row.current else "changed since") for row in self.citations]
         return card("Answer", [("text", self.text)], note, "smoke" if self.smoke else "") + table(("#", "file", "characters", "quote", ""), rows)
 

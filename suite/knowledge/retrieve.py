@@ -27,5 +27,5 @@ def retrieve(store: Any, name: str, question: str, limit: int, embedder: TextEmb
         return []
     found = store.query(name, vector=vector, sparse=sparse or None, limit=max(limit, DEPTH))
     arm = "words" if vector is None else "both" if sparse else "dense"
-    return [Hit(row.payload["document"], None, row.payload["start"], row.payload["end"], row.payload["text"], row.score, arm,
+    return [Hit(row.payload["document"], row.payload.get("page"), row.payload["start"], row.payload["end"], row.payload["text"], row.score, arm,
                 row.payload["chunk"], str(row.id)) for row in found[:limit]]

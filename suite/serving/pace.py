@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-GAP = 3.0  # how many times longer than an ordinary step one may take, when prompts are read beside replies
+GAP = 4.0  # how many times longer than an ordinary step one may take, when prompts are read beside replies
 LEAST, REFRESH, WEIGHT = 8, 32, 0.25
 # prompts that fit into one step are read at full speed for as long as replies have been held up by less than this; it comes back slowly
 CREDIT_S, RETURN = 4.0, 0.25

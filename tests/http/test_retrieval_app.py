@@ -125,9 +125,17 @@ def test_a_guest_raises_what_the_host_raises(client, part, folder, call):
     assert raised[0] == raised[1]
 
 
-def test_a_part_that_is_not_ready_is_a_503_with_retry_after(client, part, folder):
+def test_without_a_model_the_answer_is_taken_from_the_passages_and_says_so(client, part, folder):
     part.add("default", [str(folder)], folder)
     part._chat = FixedChat(NotReady("The chat model is loading.", retry_after=4))
+    body = plain(client, "POST", "/query", json={"query": "When does the backup start?"}).json()
+    assert body["extractive"] is True and "loading" in body["why"] and body["reply"] is None and "[1]" in body["answer"]
+    assert body["answer"].split(" [")[0] in body["citations"][0]["quote"]
+
+
+def test_a_store_that_is_not_ready_is_a_503_with_retry_after(client, part, folder, monkeypatch):
+    part.add("default", [str(folder)], folder)
+    monkeypatch.setattr(part._store, "query", lambda *args, **options: (_ for _ in ()).throw(NotReady("The store is loading.", retry_after=4)))
     answer = plain(client, "POST", "/query", json={"query": "backup"})
     assert answer.status_code == 503 and answer.headers["Retry-After"] == "4" and "loading" in answer.json()["error"]["message"]
 

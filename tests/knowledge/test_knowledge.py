@@ -32,7 +32,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def chat():
-    return FixedChat("The backup starts at 03:15 [1].")
+    return FixedChat("Starts at 03:15 [1].")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_skipped_with_the_reason(docs, folder):
     os.mkfifo(folder / "pipe.txt")
     added = docs.add("docs", "docs/none-*.md", "docs/lost.md")
     why = {Path(path).name: reason for path, reason in added.skipped}
-    words = {"pic.png": "only .md and .txt", "latin.txt": "not UTF-8 (byte 1)", "empty.txt": "empty", "nul.txt": "NUL", "big.txt": "larger than",
+    words = {"pic.png": "no reader", "latin.txt": "neither UTF-8 (byte 1)", "empty.txt": "empty", "nul.txt": "NUL", "big.txt": "larger than",
              "dangling.txt": "does not exist", "pipe.txt": "not a regular file", "none-*.md": "no file matches", "lost.md": "no file matches"}
     assert set(why) == set(words) and all(word in why[name] for name, word in words.items()), why
     assert added.new == 3
@@ -118,7 +118,7 @@ def test_a_file_that_became_empty_takes_its_chunks_with_it(docs, folder):
 
 def test_a_file_that_became_unreadable_keeps_its_chunks(docs, folder):
     docs.add("docs")
-    (folder / "food.txt").write_bytes(b"\xff\xfe")
+    (folder / "food.txt").write_bytes(b"\xff\xfa")
     assert docs.add("docs").removed == 0
     assert len(docs.documents()) == 3
 
@@ -152,6 +152,16 @@ def test_meaning_finds_what_shares_no_word(docs):
     assert docs.search("Which lunch dish can staff eat?", 1)[0].document.endswith("food.txt")
 
 
+def test_what_a_smoke_model_makes_up_is_replaced_by_sentences_of_the_passages(docs):
+    docs.add("docs")
+    question = "When does the nightly backup start?"
+    made_up = answer(FixedChat("At noon, by hand."), question, docs.search(question, 2), {})
+    assert made_up.extractive and made_up.smoke and "03:15" in made_up.text and "[1]" in made_up.text and "stands in no passage" in made_up.why
+    assert "extractive" in repr(made_up) and "Extractive" in made_up._repr_html_()
+    real = answer(FixedChat("At noon, by hand.", smoke=False), question, docs.search(question, 2), {})
+    assert (real.text, real.extractive, real.why) == ("At noon, by hand.", False, "")
+
+
 def test_hits_point_to_the_characters_they_quote(docs):
     docs.add("docs")
     for hit in docs.search("backup canteen March", 50):
@@ -161,7 +171,7 @@ def test_hits_point_to_the_characters_they_quote(docs):
 def test_an_answer_cites_what_the_model_was_given(docs, chat):
     docs.add("docs")
     found = docs.ask("When does the nightly backup start?", topk=2)
-    assert found.text == "The backup starts at 03:15 [1]." and found.smoke and "smoke" in repr(found) and "smoke" in found._repr_html_()
+    assert found.text == "Starts at 03:15 [1]." and found.smoke and "smoke" in repr(found) and "smoke" in found._repr_html_()
     assert [citation.number for citation in found.citations] == [1, 2]
     messages, options = chat.asked[0]
     for citation in found.citations:
