@@ -169,7 +169,7 @@ class Decoder:
                                          part=self.name))
         self._fail(UpstreamError(f"{self.name} was unloaded while it wrote this reply; ask again later.", part=self.name))
         for job in self._waiting:
-            job.out.put(NotReady(f"{self.name} was unloaded before it began this reply; ask again later.", part=self.name, retry_after=5))
+            job.end(NotReady(f"{self.name} was unloaded before it began this reply; ask again later.", part=self.name, retry_after=5))
         self._waiting.clear()
 
     def _turn(self) -> None:
@@ -183,9 +183,14 @@ class Decoder:
             return
         writing = [slot for slot in self._running if slot.first]
         waiting = sorted((slot for slot in self._running if not slot.first), key=self._long)  # in the order of their coming otherwise
+        gap, now = self._pace.gap(len(writing), len(waiting)), time.monotonic()
+        ahead = min((slot.due + gap - now for slot in writing), default=0.0)
+        tokens, write = self._pace.plan(len(writing), len(waiting), sum(not self._long(slot) for slot in waiting), ahead)
+        if not write:
+            writing = []
         for slot in writing:
             slot.index = self._context.add(slot.sequence.number, slot.sequence.count, [slot.last], scored=True)
-        reads = self._read(waiting, self._pace.tokens(len(writing), len(waiting), sum(not self._long(slot) for slot in waiting)))
+        reads = self._read(waiting, tokens)
         began = time.monotonic()
         try:
             self._context.step()
@@ -194,12 +199,14 @@ class Decoder:
         except StepFailed as error:
             self._make_room(error)
             return
-        self._pace.note(len(writing), sum(len(tokens) for _, tokens in reads), time.monotonic() - began)
+        now = time.monotonic()
+        self._pace.note(len(writing), sum(len(tokens) for _, tokens in reads), now - began)
         self._counts.step(len(writing) + len(reads))
         for slot, tokens in reads:
             self._prefixes.extend(slot.sequence, tokens)
         for slot in writing:
             self._prefixes.extend(slot.sequence, [slot.last])
+            slot.due = max(now, slot.due + gap)
         for slot in writing + [slot for slot, _ in reads if not len(slot.unread)]:
             self._say(slot)
 
@@ -209,7 +216,7 @@ class Decoder:
             if job.cancelled:
                 self._waiting.remove(job)
                 self._counts.cancelled += 1
-                job.out.put(Reply("", 0, len(job.tokens), time.monotonic() - job.asked, self.model, smoke=self.weights.smoke, finish="cancelled"))
+                job.end(Reply("", 0, len(job.tokens), time.monotonic() - job.asked, self.model, smoke=self.weights.smoke, finish="cancelled"))
                 continue
             if len(self._running) >= self.parameters.slots:
                 return
@@ -228,7 +235,7 @@ class Decoder:
             try:
                 self._begin(job, source, count)
             except Exception as error:  # it is in neither list now, and its reader waits
-                job.out.put(UpstreamError(f"{self.name} could not begin this reply ({type(error).__name__}: {error}); ask again.", part=self.name))
+                job.end(UpstreamError(f"{self.name} could not begin this reply ({type(error).__name__}: {error}); ask again.", part=self.name))
                 raise
 
     def _begin(self, job: Job, source: Any, count: int) -> None:
@@ -282,11 +289,11 @@ class Decoder:
             self._prefixes.rest(slot.sequence)
         if isinstance(why, SuiteError):
             self._counts.failed += 1
-            slot.job.out.put(why)
+            slot.job.end(why)
             return
         reply = replace(slot.finish(why), model=self.model, smoke=self.weights.smoke)
         self._counts.end(reply)
-        slot.job.out.put(reply)
+        slot.job.end(reply)
 
     def _unpromised(self) -> int:
         return self._prefixes.size - self._prefixes.used - sum(slot.promised for slot in self._running)
@@ -308,7 +315,7 @@ class Decoder:
         """Every running reply gets the error, and the cache begins anew: nobody knows what a failed step left in it."""
         for slot in self._running:
             slot.sampler.close()
-            slot.job.out.put(error)
+            slot.job.end(error)
         self._counts.failed += len(self._running)
         self._running.clear()
         self._context.clear()

@@ -29,6 +29,12 @@ class Job:
     out: queue.SimpleQueue[Piece | Reply | SuiteError] = field(default_factory=queue.SimpleQueue)
     asked: float = field(default_factory=time.monotonic)
     cancelled: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def end(self, last: Reply | SuiteError) -> None:
+        """Say the last of it: nothing that is still held back for an even pace is held back any longer."""
+        self.out.put(last)
+        self.ended.set()
 
     def cancel(self) -> None:
         """Nobody reads on: the decoder stops within one step. Takes no lock, since a stream may be dropped wherever Python collects it."""
@@ -55,6 +61,8 @@ def reading(job: Job, name: str) -> ReplyStream:
             item = UpstreamError(f"{name} gave no complete reply within {job.request.timeout:g} s; ask for fewer tokens, "
                                  "or raise LLM_REQUEST_TIMEOUT.", part=name, timeout=True)
         if isinstance(item, Piece):
+            if (early := item.due - time.monotonic()) > 0:
+                job.ended.wait(early)
             return item
         last.append(item)
         return None

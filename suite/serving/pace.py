@@ -1,9 +1,15 @@
-"""How much of the waiting prompts one step may read beside running replies: enough to get on, little enough that no reader notices."""
+"""What the next step does when prompts wait to be read beside running replies: enough reading to get on, so evenly that no reader notices.
+
+A few tokens of a prompt in each step of the replies would be the simplest, and is slow: llama.cpp reads few tokens at a time badly, the worse the
+longer the context is. So prompts are read in larger portions without the replies, and before each portion the replies are written ahead. Their
+readers get the tokens one by one at an even distance (`gap`), also while a portion is being read.
+"""
 
 from __future__ import annotations
 
-GAP = 4.0  # how many times longer than an ordinary step one may take, when prompts are read beside replies
-LEAST, REFRESH, WEIGHT = 8, 32, 0.25
+GAP = 3.0  # how many times farther apart than usual the tokens of a reply may come, when prompts are read beside it
+READ_S = 0.5  # seconds that one portion of a prompt should take: a new request waits so long at most
+LEAST, WEIGHT = 16, 0.25
 # prompts that fit into one step are read at full speed for as long as replies have been held up by less than this; it comes back slowly
 CREDIT_S, RETURN = 4.0, 0.25
 
@@ -15,36 +21,40 @@ class Pace:
         self.most = most
         self._writing: dict[int, float] = {}
         self._per_token = 0.0
-        self._since = 0
         self._credit = CREDIT_S
 
-    def tokens(self, writing: int, waiting: int, short: int = 0) -> int:
-        """How many tokens of prompts the next step may read, with so many replies running and so many prompts waiting to be read.
+    def gap(self, writing: int, waiting: int) -> float:
+        """Seconds from one token of a reply to its next, as its reader is to get them; 0 where no prompt waits.
+
+        The more prompts wait in comparison with the replies that they hold up, the farther apart.
+        """
+        return self._writing.get(writing, 0.0) * GAP * max(1.0, 2.0 * waiting / writing) if waiting and writing else 0.0
+
+    def plan(self, writing: int, waiting: int, short: int = 0, ahead: float = 0.0) -> tuple[int, bool]:
+        """How many tokens of prompts the next step reads, and whether it writes, with so many replies running and so many prompts to be read.
 
         `short` is how many of those prompts fit into one step: many short ones, asked at the same time, are better begun soon than one by one.
+        `ahead` is in how many seconds the first of the readers has to get a token that is not written yet.
         """
         if not waiting:
-            return 0
-        if not writing or (short and self._credit > 0):
-            return self.most
-        ordinary = self._writing.get(writing)
-        if ordinary is None or self._since >= REFRESH:
-            return 0  # a step that only writes, to see how long it takes
-        if not self._per_token:
-            return LEAST * 4
-        # the more prompts wait in comparison with the replies that they hold up, the more room they get
-        allowed = ordinary * (GAP * max(1.0, 2.0 * waiting / writing) - 1.0)
-        return max(LEAST, min(self.most, int(allowed / self._per_token)))
+            return 0, True
+        if not writing:
+            return self.most, False
+        if short and self._credit > 0:
+            return self.most, True
+        if writing not in self._writing:
+            return 0, True  # to see how long that takes
+        portion = max(LEAST, min(self.most, int(READ_S / self._per_token))) if self._per_token else LEAST
+        needed = portion * self._per_token + self._writing[writing]  # and then there is the next token to be written
+        return (portion, False) if ahead >= needed else (0, True)
 
     def note(self, writing: int, read: int, seconds: float) -> None:
         """What a step took that wrote so many replies and read so many tokens of prompts."""
         self._credit = min(CREDIT_S, self._credit + RETURN * seconds)
         if not read:
-            self._since = 0
             known = self._writing.get(writing)
             self._writing[writing] = seconds if known is None else known + WEIGHT * (seconds - known)
             return
-        self._since += bool(writing)
         base = self._writing.get(writing, 0.0)
         if writing:
             self._credit -= max(0.0, seconds - GAP * base)

@@ -15,15 +15,19 @@ TIMINGS = ("prompt_n", "prompt_ms", "prompt_per_second", "cache_n", "predicted_n
 
 
 class Piece(str):
-    """A piece of reply text; `logprobs` has a row for each of its tokens when the request asked for them (see Reply)."""
+    """A piece of reply text; `logprobs` has a row for each of its tokens when the request asked for them (see Reply).
+
+    `due` is the moment (time.monotonic) before which it is not to be shown, so that the pieces come evenly.
+    """
 
     logprobs: tuple[dict[str, Any], ...] = ()
+    due: float = 0.0
 
     @classmethod
-    def of(cls, text: str, logprobs: tuple[dict[str, Any], ...] = ()) -> Piece:
+    def of(cls, text: str, logprobs: tuple[dict[str, Any], ...] = (), due: float = 0.0) -> Piece:
         """A piece with its rows."""
         piece = cls(text)
-        piece.logprobs = logprobs
+        piece.logprobs, piece.due = logprobs, due
         return piece
 
 

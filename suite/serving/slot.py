@@ -28,6 +28,7 @@ class Slot:
         self._shown = 0  # how many of them went out with a piece
         self.began = time.monotonic()
         self.first = 0.0  # when the first token was chosen
+        self.due = 0.0  # when the reader is to get what is said next
 
     @property
     def unread(self) -> np.ndarray:
@@ -81,7 +82,7 @@ class Slot:
     def _give(self, text: str) -> None:
         if text:
             self.parts.append(text)
-            self.job.out.put(Piece.of(text, tuple(self.rows[self._shown:])))
+            self.job.out.put(Piece.of(text, tuple(self.rows[self._shown:]), self.due))
             self._shown = len(self.rows)
 
     def _row(self, token: int, values: np.ndarray) -> dict[str, Any]:

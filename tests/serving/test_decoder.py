@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from suite.errors import BadRequest, ContextOverflow, NotReady, UpstreamError
 from suite.serving.decoder import Decoder
+from suite.serving.job import Job, reading
 from suite.serving.parameters import Parameters
-from suite.serving.reply import TIMINGS, Reply
+from suite.serving.reply import TIMINGS, Piece, Reply
 from suite.serving.request import Request
 from suite.serving.weights import check
 
@@ -290,3 +293,16 @@ def test_memory_does_not_grow_with_requests(load: Callable[..., Decoder]) -> Non
     for number in range(300):
         decoder.stream(ask(f"{number} {LONG}", logprobs=2)).read()
     assert psutil.Process().memory_info().rss < before * 1.03
+
+
+def test_a_piece_is_given_when_it_is_due_and_all_at_once_when_the_reply_ends() -> None:
+    job = Job(Request.of("x"), np.array([1]), 4)
+    stream, due = reading(job, "a model"), time.monotonic() + 0.2
+    job.out.put(Piece.of("one", due=due))
+    assert next(iter(stream)) == "one" and time.monotonic() >= due
+    job.out.put(Piece.of("two", due=time.monotonic() + 600))
+    job.out.put(Piece.of("three", due=time.monotonic() + 601))
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(list, stream)
+        job.end(Reply("onetwothree", 3, 1, 0.0, "m"))
+        assert rest.result(20) == ["two", "three"] and stream.reply.tokens == 3
