@@ -7,9 +7,10 @@ readers get the tokens one by one at an even distance (`gap`), also while a port
 
 from __future__ import annotations
 
-GAP = 3.0  # how many times farther apart than usual the tokens of a reply may come, when prompts are read beside it
-READ_S = 0.5  # seconds that one portion of a prompt should take: a new request waits so long at most
+GAP = 3.6  # how many times farther apart than usual the tokens of a reply may come, when prompts are read beside it
+READ_S = 0.75  # seconds that one portion of a prompt should take: a new request waits so long at most
 LEAST, WEIGHT = 16, 0.25
+SPARE = 1.5  # how much longer than foreseen a portion may take before a reader notices; costs nothing but writing farther ahead
 # prompts that fit into one step are read at full speed for as long as replies have been held up by less than this; it comes back slowly
 CREDIT_S, RETURN = 4.0, 0.25
 
@@ -45,7 +46,7 @@ class Pace:
         if writing not in self._writing:
             return 0, True  # to see how long that takes
         portion = max(LEAST, min(self.most, int(READ_S / self._per_token))) if self._per_token else LEAST
-        needed = portion * self._per_token + self._writing[writing]  # and then there is the next token to be written
+        needed = SPARE * portion * self._per_token + self._writing[writing]  # and then there is the next token to be written
         return (portion, False) if ahead >= needed else (0, True)
 
     def note(self, writing: int, read: int, seconds: float) -> None:
