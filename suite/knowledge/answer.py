@@ -51,7 +51,8 @@ def answer(chat: Chat, question: str, hits: Sequence[Hit], options: dict[str, An
 
 
 def _answer(text: str, used: Sequence[Hit], hits: Sequence[Hit], reply: Reply | None, why: str = "") -> Answer:
-    citations = tuple(cite(number, hit) for number, hit in enumerate(used, 1))
+    now = {path: _text(path) for path in dict.fromkeys(hit.document for hit in used)}  # each file once: reading a PDF takes a while
+    citations = tuple(cite(number, hit, now[hit.document]) for number, hit in enumerate(used, 1))
     return Answer(text, citations, reply, reply is not None and reply.smoke, tuple(hits), extractive=bool(why), why=why)
 
 
@@ -76,10 +77,13 @@ def prompt(question: str, hits: Sequence[Hit]) -> list[dict[str, str]]:
             {"role": "user", "content": f"Passages:\n{passages}\n\nQuestion: {question}\n{_LAST[language(question)]}"}]
 
 
-def cite(number: int, hit: Hit) -> Citation:
-    """The citation of a hit, with its quote compared with what the file holds now."""
+def cite(number: int, hit: Hit, now: str) -> Citation:
+    """The citation of a hit, with its quote compared with what the file holds `now`."""
+    return Citation(number, hit.document, hit.page, hit.start, hit.end, hit.text, now[hit.start:hit.end] == hit.text)
+
+
+def _text(path: str) -> str:
     try:
-        current = read(hit.document).text[hit.start:hit.end] == hit.text
-    except BadRequest:  # moved, removed, or no longer text: the quote is what was indexed
-        current = False
-    return Citation(number, hit.document, hit.page, hit.start, hit.end, hit.text, current)
+        return read(path).text
+    except BadRequest:  # moved, removed, or no longer a document: the quote is what was indexed
+        return ""
