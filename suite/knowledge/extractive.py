@@ -32,7 +32,7 @@ def extractive(question: str, hits: Sequence[Hit]) -> str:
     while len(chosen) < min(MOST, len(found)):
         scores = [sum(worth[term] * (ALREADY if term in said else 1.0) for term in each & asked) for each in held]
         at = max((at for at in range(len(found)) if at not in chosen), key=lambda at: scores[at])  # the first of equals
-        if (chosen and scores[at] < ENOUGH * best) or (chosen and not scores[at]):
+        if chosen and (not scores[at] or scores[at] < ENOUGH * best):
             break
         best = best or scores[at]
         chosen.append(at)

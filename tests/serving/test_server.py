@@ -86,6 +86,14 @@ def test_sampling_values_reach_the_sampler(chatter):
     assert chatter.complete(ask(max_tokens=50, seed=7, temperature=1.5, repeat_penalty=2.0)).text != plain
 
 
+def test_a_seed_gives_the_same_text_to_the_letter_where_every_step_is_summed_alike(new_server, noise):
+    alone = new_server(chat_model=str(noise), llama_slots=1)
+    alone.load()
+    flat = {"max_tokens": 200, "temperature": 2.0, "top_k": 0, "min_p": 0.0, "top_p": 1.0, "cache_prompt": False}
+    first, second, other = (alone.complete(ask(seed=seed, **flat)).text for seed in (7, 7, 8))
+    assert first == second != other
+
+
 def test_a_closed_stream_ends_soon_and_the_next_request_is_served(server):
     stream = server.stream(ask(max_tokens=LONG))
     assert [piece for piece, _ in zip(stream, range(3), strict=False)]
