@@ -17,6 +17,7 @@ from suite.errors import BadRequest, HostGone, HostMismatch, StartError
 from suite.guest import Guest
 from suite.knowledge.collection import Collection
 from suite.knowledge.evaluate import Evaluation, Question, evaluate
+from suite.knowledge.progress import shown
 from suite.knowledge.record import RETRIEVERS
 from suite.runbooks import run as runbooks
 from suite.serving.listing import ModelTable
@@ -79,19 +80,25 @@ class Bench:
         """The documents kept under `name`; relative paths given to it resolve in the directory of the call."""
         return Collection(self._live(self._behind.knowledge), name or self.settings.rag_default_collection, Path.cwd())
 
+    def collections(self) -> list[dict[str, Any]]:
+        """Name, number of documents and number of chunks of every collection that has a document."""
+        return self._live(self._behind.knowledge).collections()
+
     def evaluate(self, collection: str, questions: Iterable[Question | Mapping[str, Any]], retrievers: Sequence[str] = RETRIEVERS) -> Evaluation:
         """How often the right passage of a collection is found, for questions that say in which `document` (and `quote`) their answer is.
 
         Raises BadRequest for questions without that, NotFound for a collection without documents.
         """
-        from tqdm.auto import tqdm  # here, because in a notebook it loads the widgets
-
         face = self._live(self._behind.knowledge)
-        return evaluate(lambda question, limit, retriever: face.search(collection, question, limit, retriever), questions, retrievers, tqdm)
+        return evaluate(lambda question, limit, retriever: face.search(collection, question, limit, retriever), questions, retrievers, shown)
 
-    def embed(self, texts: list[str]) -> np.ndarray:
-        """One unit-length float32 vector per text, shape (n, 384), in order. Raises BadRequest for too many or too long texts, NotReady."""
-        return self._live(self._behind.embedder).embed(texts)
+    def embed(self, texts: list[str], kind: str = "passage") -> np.ndarray:
+        """One unit-length float32 vector per text, shape (n, numbers of the model), in order.
+
+        `kind` is `passage` for what is to be found, `query` for what it is to be found by. Raises BadRequest for too many or too long texts,
+        NotReady.
+        """
+        return self._live(self._behind.embedder).embed(texts, kind)
 
     @property
     def models(self) -> ModelTable:
@@ -124,7 +131,9 @@ class Bench:
     def target(self) -> Target:
         """This stack as checks see it: base URLs, token, and the start that was recorded."""
         record = self._behind.record
-        return Target(urls={part: record.url(part) for part in record.ports}, token=record.token(), profile=record.profile)
+        folder = self.settings.data_dir / "cache"  # the stack reads what lies in its data directory
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Target(urls={part: record.url(part) for part in record.ports}, token=record.token(), profile=record.profile, folder=folder)
 
     def stop(self) -> None:
         """End the stack when it runs here, leave it when another process hosts it; safe to call twice."""

@@ -1,11 +1,14 @@
-"""`%%chat` and `%%code`: the text of a cell is the question, and the reply is written into the cell as it comes.
+"""`%%chat` and `%%code`: the text of a cell is the question, and the reply is written into the cell as it comes. `%%ask` asks documents.
 
     %load_ext suite.magics
 
     %%chat --temperature 0
     What is a GGUF file?
 
-`%%chat --help` lists the options. The suite kernel has both magics loaded.
+    %%ask --collection handbook
+    When does the backup start?
+
+`%%chat --help` lists the options. The suite kernel has all three magics loaded.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from suite.bench import Bench, start
 from suite.errors import BadRequest, SuiteError
 from suite.gateway.conversation import Conversation, describe
 
-NAMES = ("chat", "code")
+NAMES = ("chat", "code", "ask")
 REDRAW_S = 0.05  # a cell is drawn at most this often: each time its whole text goes to the browser
 REDRAW_S_PER_CHARACTER = 2e-6  # so a very long one less often
 
@@ -47,9 +50,20 @@ class Options(argparse.ArgumentParser):
     """The options of the first line; what is wrong with them is a BadRequest, not the end of the kernel."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(prog=f"%%{name}", add_help=False, allow_abbrev=False, description=(
-            f"Ask {'the code model' if name == 'code' else 'a model'}: the text under this line is the question. "
-            "An interrupt of the kernel stops the reply."))
+        what = {"code": "the code model", "chat": "a model", "ask": "the documents of a collection"}[name]
+        stops = "The answer names the places that it was written from." if name == "ask" else "An interrupt of the kernel stops the reply."
+        super().__init__(prog=f"%%{name}", add_help=False, allow_abbrev=False,
+                         description=f"Ask {what}: the text under this line is the question. {stops}")
+        if name == "ask":
+            self.add_argument("--collection", default="", metavar="NAME", help="the collection (default: RAG_DEFAULT_COLLECTION)")
+            self.add_argument("--topk", type=int, metavar="N", help="how many passages the answer is written from (default: RAG_TOPK)")
+            self.add_argument("--to", metavar="NAME", help="put the Answer into a variable")
+        else:
+            self._of_a_reply(name)
+        self.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+        self.add_argument("--help", action="store_true", help="show this")
+
+    def _of_a_reply(self, name: str) -> None:
         self.add_argument("--model", metavar="NAME", help="which model answers: an alias of the gateway, or auto (by your words"
                           + (")" if name == "code" else "; the default)"))
         self.add_argument("--system", default="", metavar="TEXT", help="a system message")
@@ -58,8 +72,6 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same reply")
         self.add_argument("--keep", action="store_true", help="go on with the conversation of the cell before")
         self.add_argument("--to", metavar="NAME", help="put the Reply into a variable")
-        self.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-        self.add_argument("--help", action="store_true", help="show this")
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
@@ -102,6 +114,18 @@ class ChatCells:
             parser.error("the question is missing: write it under this line")
         if args.to and not args.to.isidentifier():
             parser.error(f"--to is {args.to!r}, which is no name of a variable")
+        if name == "ask":
+            self._ask_documents(args, cell)
+        else:
+            self._ask_a_model(name, args, cell)
+
+    def _ask_documents(self, args: argparse.Namespace, cell: str) -> None:
+        answer = self._bench().collection(args.collection).ask(cell.strip(), args.topk)
+        display(answer)
+        if args.to:
+            self.shell.push({args.to: answer})
+
+    def _ask_a_model(self, name: str, args: argparse.Namespace, cell: str) -> None:
         bench = self._bench()
         model = args.model or (bench.status()["host"]["aliases"][1] if name == "code" else "auto")
         options = {key: getattr(args, key) for key in ("temperature", "max_tokens", "seed") if getattr(args, key) is not None}

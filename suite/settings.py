@@ -78,20 +78,33 @@ TABLE: tuple[Setting, ...] = (
     _s("llm_first_token_timeout", float, 60.0, "Seconds a model server by URL may take to begin a reply.", low=0.1, high=3600),
     _s("breaker_failures", int, 3, "Failures in a row after which the gateway leaves a model server alone for a while.", low=1, high=1000),
     _s("breaker_seconds", float, 10.0, "Seconds until the gateway tries such a server again with one request.", low=0.1, high=3600),
-    _s("embedding_model", str, "minilm", "The embedding model of the catalogue.", identity=True),
+    _s("embedding_model", str, "auto", "The embedding model of the catalogue; `auto`: multilingual-e5-small once it was pulled, until then minilm.",
+       identity=True),
     _s("embedding_batch_size", int, 16, "Texts embedded at once.", low=1, high=256),
     _s("embedding_threads", int, 0, "Threads of the embedder; all cores when 0.", low=0, high=512),
     _s("embedding_max_texts", int, 1024, "Texts in one request; more is refused.", low=1, high=100_000),
     _s("embedding_max_chars", int, 8000, "Characters in one text; more is refused.", low=16, high=1_000_000),
+    _s("embedding_cache_mb", int, 256, "Megabytes of computed vectors kept on disk, so that a text is not embedded twice; none when 0.", low=0,
+       high=1_000_000),
     _s("qdrant_url", str, "", "A Qdrant server or cluster; the embedded store when empty.", identity=True),
     _s("qdrant_api_key", str, "", "The key that a protected Qdrant server demands; it is never shown."),
     _s("qdrant_timeout", float, 30.0, "Seconds a Qdrant server may take to answer.", low=1, high=600),
     _s("rag_topk", int, 4, "Chunks that an answer is written from.", low=1, high=50),
-    _s("rag_chunk_size", int, 512, "Characters per chunk, at most.", low=64, high=8000),
-    _s("rag_chunk_overlap", int, 100, "Characters that neighbouring chunks share, at most.", low=0, high=4000),
+    _s("rag_chunk_size", int, 128, "Tokens of the embedding model per chunk, at most.", low=16, high=8192),
+    _s("rag_chunk_overlap", int, 24, "Tokens that neighbouring chunks share, at most; whole sentences.", low=0, high=4096),
+    _s("rag_context_tokens", int, 1200, "Tokens of passages that an answer is written from, at most; about.", low=40, high=1_000_000),
+    _s("rag_cache_hours", float, 6.0, "Hours for which the answer to a question that is asked again is kept; none is kept when 0.", low=0, high=8760),
     _s("rag_llm_max_tokens", int, 256, "Tokens in an answer, at most.", low=1, high=8192),
     _s("rag_llm_temperature", float, 0.0, "Sampling temperature of answers.", low=0, high=2),
+    _s("rag_reranker", str, "", "The reranker of the catalogue that orders found passages anew; none when empty."),
     _s("rag_default_collection", str, "default", "The collection that is used when none is named."),
+    _s("rag_roots", str, "", "Folders below which documents may be read, separated by colons; when empty the home directory, WORKSPACE_DIR and "
+       "DATA_DIR, without what is hidden in them.", identity=True),
+    _s("rag_max_file_mb", int, 10, "Megabytes of a text file; a larger one is not indexed.", low=1, high=1024),
+    _s("rag_max_packed_mb", int, 100, "Megabytes of a PDF, DOCX or HWPX file; a larger one is not indexed.", low=1, high=2048),
+    _s("rag_parse_seconds", float, 60.0, "Seconds that reading one PDF, DOCX, HWPX or HTML file may take.", low=0.1, high=3600),
+    _s("rag_parse_mb", int, 1024, "Megabytes of memory that reading one PDF, DOCX, HWPX or HTML file may take.", low=64, high=65_536),
+    _s("rag_dask_url", str, "", "A Dask scheduler, such as tcp://host:8786, whose workers read and embed what is added; this machine when empty."),
     _s("default_project_id", str, "default-project", "The project that memories belong to when none is named."),
     _s("memory_sync_interval", float, 300.0, "Seconds between two vector syncs of memories.", low=0.05, high=86_400),
     _s("ttl_check_interval", float, 3600.0, "Seconds between two sweeps of expired memories.", low=0.05, high=86_400),
@@ -165,6 +178,8 @@ def _settle_paths(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
     for name, folder in PATHS_UNDER_DATA.items():
         values[name] = _absolute(values[name], cwd) if values[name] else values["data_dir"] / folder
     values["workspace_dir"] = _absolute(values["workspace_dir"] or cwd, cwd)
+    values["rag_roots"] = os.pathsep.join(os.path.normpath(cwd / os.path.expanduser(entry)) for entry in values["rag_roots"].split(os.pathsep)
+                                          if entry.strip())
     if values["api_gateway_upstreams"]:
         values["api_gateway_upstreams"] = _absolute(values["api_gateway_upstreams"], cwd)
     return values

@@ -20,6 +20,8 @@ from suite.access.key import create_key
 from suite.access.policy import load_policy
 from suite.backup.create import create, database, vectors
 from suite.embedding.embed import Embedder
+from suite.embedding.rerank import open_reranker
+from suite.embedding.series import EmbeddingSeries
 from suite.errors import PortBusy, SettingsError
 from suite.gateway.gateway import Gateway
 from suite.gateway.roster import upstreams
@@ -121,9 +123,14 @@ class Stack:
                           who=s.mcp_user_id)
         self.metrics.registry.register(BreakerSeries(gateway))
         embedder = Embedder(s, s.models_dir, data / "cache")
+        self.metrics.registry.register(EmbeddingSeries(embedder))
         store = open_store(s, data / "vectors")
         self._closers.append(store.close)  # it is open from here on, whatever the rest of this does
-        knowledge = Knowledge(self.storage, store, embedder, lambda messages, options: gateway.chat(messages, **options), s)
+        ranker = open_reranker(s, s.models_dir, data / "cache")
+        if ranker is not None:
+            self._closers.append(ranker.close)
+        knowledge = Knowledge(self.storage, store, embedder, lambda messages, options: gateway.chat(messages, gateway.chat_alias, **options), s,
+                              ranker=ranker, serves=lambda: _serves(gateway, chat))
         memory = Memory(self.storage, store, embedder, s)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s)
         self.store, self.embedder = store, embedder
@@ -252,3 +259,10 @@ class Stack:
             self.ended.set()
 
 
+def _serves(gateway: Gateway, chat: ModelServer) -> tuple[str, int | None]:
+    """Which model writes answers from documents, and the tokens of its window where it is known: that of our own server."""
+    first = gateway.first(gateway.chat_alias)
+    if first is not chat:
+        return f"{first.name} {getattr(first, 'model', '')}", None
+    facts = chat.info()
+    return f"{facts['id']} {facts.get('sha256', '')}", facts.get("n_ctx")

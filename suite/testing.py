@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
+import re
 from collections import abc
 from hashlib import blake2b as _blake2b
 from typing import Any
@@ -16,6 +17,7 @@ from suite import errors
 from suite.monitoring import probe
 from suite.serving import reply
 from suite.text import language, terms
+from suite.vectors import filter as filters
 from suite.vectors import store
 
 __all__ = ["FixedChat", "MemoryStore", "StandInEmbedder", "StandInModel"]
@@ -30,26 +32,37 @@ class StandInModel:
     languages: tuple[str, ...] = ("en",)
     licence: str = "Apache-2.0"
     sha256: str = ""
+    max_tokens: int = 512
+    id: str = "stand-in"
+    cosines: tuple[float, float] = (0.0, 1.0)
 
 
 class StandInEmbedder:
     """An embedding part without weights: the unit vector of a text is a hash of its search terms, so only shared words make texts alike.
 
-    `dim` is what the vectors have; `claims`, where given, is what `.model` says instead, for a part that lies.
+    `dim` is what the vectors have; `claims`, where given, is what `.model` says instead, for a part that lies. A token is a word, and there are
+    two special ones to a text; passages and queries get the same vectors.
     """
 
     name = "embedding"
 
-    def __init__(self, dim: int = 384, *, claims: int | None = None, languages: abc.Sequence[str] = ("en",), model: str = "stand-in") -> None:
+    def __init__(self, dim: int = 384, *, claims: int | None = None, languages: abc.Sequence[str] = ("en",), model: str = "stand-in",
+                 max_tokens: int = 512) -> None:
         self._dim = dim
-        self.model = StandInModel(name=model, dim=dim if claims is None else claims, languages=tuple(languages))
+        self.model = StandInModel(name=model, dim=dim if claims is None else claims, languages=tuple(languages), max_tokens=max_tokens)
         self.calls = 0
 
-    def embed(self, texts: abc.Sequence[str]) -> Any:
-        """One unit row of `dim` float32 numbers per text."""
+    def embed(self, texts: abc.Sequence[str], kind: str = "passage") -> Any:
+        """One unit row of `dim` float32 numbers per text; BadRequest for a text of more than `model.max_tokens` tokens and for another kind."""
         import numpy  # here, because `suite.testing` must not load what a test does not use
 
         self.calls += 1
+        if kind not in ("passage", "query"):
+            raise errors.BadRequest(f"kind is {kind!r:.80} but must be one of passage, query.", param="kind")
+        for index, count in enumerate(self.tokens(texts)):
+            if count > self.model.max_tokens:
+                raise errors.BadRequest(f"texts[{index}] has {count} tokens but {self.model.id} reads {self.model.max_tokens} at most; split it.",
+                                        param=f"texts[{index}]", tokens=count, limit=self.model.max_tokens)
         rows = numpy.zeros((len(texts), self._dim), dtype=numpy.float32)
         for row, text in zip(rows, texts, strict=True):
             for term in terms.terms(text) or [text]:
@@ -58,6 +71,20 @@ class StandInEmbedder:
             length = float(numpy.linalg.norm(row))
             row[:] = row / length if length else 1 / math.sqrt(self._dim)
         return rows
+
+    def tokens(self, texts: abc.Sequence[str]) -> list[int]:
+        """The number of words of each text, and two."""
+        return [len(text.split()) + 2 for text in texts]
+
+    def count(self, texts: abc.Sequence[str]) -> int:
+        """The tokens of all texts together."""
+        return sum(self.tokens(texts))
+
+    def head(self, text: str, kind: str = "passage") -> str:
+        """The longest beginning of whole words that `embed` takes."""
+        ends = [word.end() for word in re.finditer(r"\S+", text)]
+        most = self.model.max_tokens - 2
+        return text if len(ends) <= most else text[:ends[most - 1]]
 
     def reads(self, text: str) -> bool:
         """Whether the text is in one of the stand-in's languages."""
@@ -118,14 +145,11 @@ class MemoryStore:
         self.fail = fail
         self.state = probe.good()
 
-    def create(self, name: str, size: int, distance: str = "Cosine") -> None:
-        """Make a collection, or find it; another size or distance raises BadRequest."""
+    def create(self, name: str, size: int, distance: str = "Cosine", naming: store.Naming = store.OURS) -> None:
+        """Make a collection, or find it; another size, distance or naming raises BadRequest."""
         self._about("create", store.check_name(name))
         store.check_shape(size, distance)
-        present = self._infos.setdefault(name, store.CollectionInfo(name, size, distance, 0))
-        if (present.size, present.distance) != (size, distance):
-            raise errors.BadRequest(f"The collection {name!r} holds {present.distance} vectors of {present.size}, not {distance} of {size}; "
-                                    "drop it first.", param="size")
+        store.check_same(self._infos.setdefault(name, store.CollectionInfo(name, size, distance, 0, naming)), size, distance, naming)
         self._points.setdefault(name, {})
 
     def drop(self, name: str) -> None:
@@ -157,28 +181,34 @@ class MemoryStore:
     def delete(self, name: str, ids: abc.Sequence[str] | None = None, where: store.Where | None = None) -> int:
         """Delete by ids or by payload, and return how many."""
         self._about("delete", name)
-        store.check_target(ids, where)
-        present = self._of(name)
-        doomed = [point.id for point in self._meeting(name, where) if ids is None or point.id in ids]
-        for identity in doomed:
-            del present[identity]
+        doomed = self._named(name, ids, store.check_target(ids, where))
+        for point in doomed:
+            del self._of(name)[point.id]
         return len(doomed)
+
+    def alter(self, name: str, change: abc.Callable[[store.Point], store.Point], ids: abc.Sequence[str] | None = None,
+              where: store.Where | None = None) -> int:
+        """Replace points by `change` of them, and return how many."""
+        named = self._named(name, ids, store.check_target(ids, where, "alter"))
+        self.upsert(name, [dataclasses.replace(change(point), id=point.id) for point in named])
+        return len(named)
 
     def count(self, name: str, where: store.Where | None = None) -> int:
         """The number of points that meet `where`."""
         return len(self._meeting(name, where))
 
     def query(self, name: str, *, vector: abc.Sequence[float] | None = None, sparse: abc.Mapping[int, float] | None = None, limit: int = 10,
-              where: store.Where | None = None, fusion_k: int = 60) -> list[store.Scored]:
-        """The nearest points by dot product, by terms with IDF, or by both fused."""
+              where: store.Where | None = None, fusion_k: int = 60, effort: int | None = None) -> list[store.Scored]:
+        """The nearest points by dot product, by terms with IDF, or by both fused; exact, whatever the effort."""
         store.check_limit(limit)
+        store.check_effort(effort)
         points, info = self._meeting(name, where), self._infos[name]
         arms = []
         if vector is not None:
             sought = store.check_vector(vector, info.size, info.distance)
             arms.append([(sum(a * b for a, b in zip(sought, point.vector, strict=True)), point) for point in points if point.vector is not None])
         if sparse is not None:
-            arms.append(_by_terms(points, sparse))
+            arms.append(_by_terms(points, sparse, info.naming.idf))
         if not arms:
             raise errors.BadRequest("query() needs a vector, sparse weights, or both.", param="vector")
         ranked = [sorted(arm, key=lambda pair: (-pair[0], pair[1].id)) for arm in arms]
@@ -233,14 +263,17 @@ class MemoryStore:
         return self._points[name]
 
     def _meeting(self, name: str, where: store.Where | None) -> list[store.Point]:
-        wanted = store.check_where(where)
-        return [point for point in list(self._of(name).values()) if all(point.payload.get(field) == value for field, value in wanted.items())]
+        asked = filters.check_where(where)
+        return [point for point in list(self._of(name).values()) if filters.meets(asked, point.id, point.payload)]
+
+    def _named(self, name: str, ids: abc.Sequence[str] | None, where: store.Where | None) -> list[store.Point]:
+        return self._meeting(name, where) if ids is None else self.get(name, list(dict.fromkeys(ids)))
 
 
-def _by_terms(points: abc.Sequence[store.Point], sparse: abc.Mapping[int, float]) -> list[tuple[float, store.Point]]:
-    """Points that share a term, each with the sum of query weight, inverse document frequency and own weight."""
+def _by_terms(points: abc.Sequence[store.Point], sparse: abc.Mapping[int, float], by_rarity: bool) -> list[tuple[float, store.Point]]:
+    """Points that share a term, each with the sum of query weight, inverse document frequency (where asked for) and own weight."""
     held = [(point, point.sparse or {}) for point in points]
     spread = {term: sum(term in weights for _, weights in held) for term in sparse}
-    idf = {term: math.log(1 + (len(held) - count + 0.5) / (count + 0.5)) for term, count in spread.items()}
+    idf = {term: math.log(1 + (len(held) - count + 0.5) / (count + 0.5)) if by_rarity else 1.0 for term, count in spread.items()}
     scored = [(sum(weight * idf[term] * weights.get(term, 0.0) for term, weight in sparse.items()), point) for point, weights in held]
     return [pair for pair in scored if pair[0] > 0]

@@ -74,7 +74,7 @@ def embedder(models_dir: Path) -> Iterator[Any]:
     """The real embedder, loaded once."""
     from suite.embedding.embed import Embedder
 
-    part = Embedder(load({}, environ={}), models_dir, models_dir.parent / "cache")
+    part = Embedder(load({"embedding_cache_mb": 0}, environ={}), models_dir, models_dir.parent / "cache")
     part.start()
     assert part.ready().ok, part.ready()
     yield part

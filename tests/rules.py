@@ -37,14 +37,15 @@ LEVELS = {
 OWNERS = {
     "llama_cpp": {"suite/serving"}, "gguf": {"suite/serving"}, "qdrant_client": {"suite/vectors"}, "qdrant_edge": {"suite/vectors"},
     "llguidance": {"suite/serving"}, "huggingface_hub": {"suite/serving"}, "pynvml": {"suite/monitoring"},
-    "fastembed": {"suite/embedding"}, "onnx": {"suite/embedding"}, "safetensors": {"suite/embedding"}, "kiwipiepy": {"suite/text"},
+    "fastembed": {"suite/embedding"}, "onnx": {"suite/embedding"}, "safetensors": {"suite/embedding"}, "kiwipiepy": {"suite/text"}, "py_rust_stemmers": {"suite/text"},
+    "dask": {"suite/knowledge/scale.py"}, "distributed": {"suite/knowledge/scale.py"},
     "mcp": {"suite/tools/server.py"}, "papermill": {"suite/runbooks"}, "nbformat": {"suite/runbooks"}, "ipywidgets": {"suite/panels"},
     "fastapi": {"suite/http"}, "uvicorn": {"suite/http"}, "starlette": {"suite/http"}, "alembic": {"suite/storage"},
     "sqlalchemy": {"suite/storage", "suite/access", "suite/memory", "suite/knowledge", "suite/maintainer", "suite/usage"},
 }
 HEAVY = ("llama_cpp", "fastembed", "onnx", "onnxruntime", "qdrant_edge", "qdrant_client", "sqlalchemy", "alembic", "fastapi", "uvicorn", "mcp",
          "papermill", "nbformat", "pandas", "numpy", "IPython", "ipywidgets", "httpx", "pydantic", "huggingface_hub",
-         "llguidance", "pynvml")
+         "llguidance", "pynvml", "dask", "distributed")
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path, ast.Module]]:

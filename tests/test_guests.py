@@ -65,6 +65,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "ask": "[c.to_dict() for c in bench.collection('parity').ask('문서고는 몇 층?').citations]",
         "documents": "[d if isinstance(d, (dict, str)) else d.to_dict() for d in bench.collection('parity').documents()]",
         "count": "bench.collection('parity').count()",
+        "collections": "bench.collections()",
         "add again": "bench.collection('parity').add('*.md').to_dict()",
         "recall": "[(r.id, r.question, round(r.score, 4)) for r in bench.memory.recall('archive floor', project='parity')]",
         "stats": "bench.memory.stats(project='parity')",

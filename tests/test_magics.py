@@ -1,4 +1,4 @@
-"""`%%chat` and `%%code` in a real kernel: what the cell shows while the reply comes, what stays, and how errors and interrupts end."""
+"""`%%chat`, `%%code` and `%%ask` in a real kernel: what the cell shows while the reply comes, what stays, and how errors and interrupts end."""
 
 from __future__ import annotations
 
@@ -140,6 +140,11 @@ def test_keep_goes_on_with_the_conversation_and_a_new_cell_begins_one(notebook: 
     ("%%chat --system 'open\nhello", "BadRequest: %%chat: no closing quotation; `%%chat --help` shows the options."),
     ("%%chat\n\n", "BadRequest: %%chat: the question is missing: write it under this line; `%%chat --help` shows the options."),
     ("%%chat", "BadRequest: %%chat: the question is missing: write it under this line; `%%chat --help` shows the options."),
+    ("%%ask --topk 0\nhello", "BadRequest: topk is 0; it must be a whole number from 1 to 50."),
+    ("%%ask --model auto\nhello", "BadRequest: %%ask: unrecognized arguments: --model auto; `%%ask --help` shows the options."),
+    ("%%ask --collection a/b\nhello", "BadRequest: 'a/b' cannot name a collection; use up to 80 letters, digits, '_', '.' or '-', beginning with a "
+     "letter or digit."),
+    ("%%ask", "BadRequest: %%ask: the question is missing: write it under this line; `%%ask --help` shows the options."),
 ])
 def test_an_error_is_one_sentence_and_the_cell_fails(notebook: Notebook, code: str, sentence: str) -> None:
     cell = notebook.run(code)
@@ -158,6 +163,27 @@ def test_help_is_short_and_asks_nobody(notebook: Notebook, code: str) -> None:
     (said,) = cell.of("stream")
     assert cell.status == "ok" and cell.drawn == [] and said["text"].startswith("usage: %%chat")
     assert {"--model", "--keep", "--to", "--seed"} <= set(re.findall(r"--[a-z-]+", said["text"])) and said["text"].count("\n") < 25
+
+
+def test_ask_shows_an_answer_with_its_places_and_keeps_it(notebook: Notebook, env: dict[str, str]) -> None:
+    file = Path(env["WORKSPACE_DIR"]) / "tides.md"
+    file.write_text("The tide tables of Norwick harbour are kept in a green ledger.\n", encoding="utf-8")
+    assert notebook.run("bench.collection('tides').add('tides.md')").status == "ok"
+    cell = notebook.run("%%ask --collection tides --topk 1 --to found\nWhere are the tide tables of Norwick harbour kept?")
+    (shown,) = cell.drawn
+    assert cell.status == "ok" and f"[1] {file}[0:62]" in shown["data"]["text/plain"] and "<script" not in shown["data"]["text/html"]
+    assert str(file) in shown["data"]["text/html"] and notebook.value("[found.citations[0].quote, len(found.hits)]") == [
+        "The tide tables of Norwick harbour are kept in a green ledger.", 1]
+
+
+def test_the_help_of_ask_names_its_own_options(notebook: Notebook) -> None:
+    (said,) = notebook.run("%%ask --help").of("stream")
+    assert said["text"].startswith("usage: %%ask") and set(re.findall(r"--[a-z-]+", said["text"])) == {"--collection", "--topk", "--to", "--debug", "--help"}
+
+
+def test_ask_says_when_there_is_no_such_collection(notebook: Notebook) -> None:
+    (content,) = notebook.run("%%ask --collection absent\nhello").of("error")
+    assert len(content["traceback"]) == 1 and content["traceback"][0].startswith("NotFound: The collection 'absent' ")
 
 
 def test_an_interrupt_stops_the_generation_and_what_came_stays(notebook: Notebook) -> None:

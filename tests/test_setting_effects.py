@@ -20,12 +20,18 @@ from hub_stage import hub
 from suite import bench as benches
 from suite.cli.main import main
 from suite.embedding.embed import Embedder
+from suite.embedding.rerank import open_reranker
 from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, UpstreamError
+from suite.knowledge import scale
+from suite.knowledge.context import tokens
+from suite.knowledge.knowledge import Knowledge
+from suite.knowledge.read import Reader
 from suite.serving.catalog import profile
 from suite.serving.random_model import Shape, write
 from suite.serving.request import Request
 from suite.serving.server import ModelServer
 from suite.settings import TABLE, load, package_file
+from suite.testing import FixedChat, MemoryStore
 from suite.vectors.part import open_store
 
 TEXT = "The pelican sits on the pier. " * 12  # several chunks of 64 characters
@@ -46,9 +52,10 @@ def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "models_dir": str(models), "workspace_dir": str(work), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
         "log_level": "DEBUG", "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
         "llama_threads": 1, "llama_ctx": 512, "llama_batch": 64, "api_gateway_chat_model": "talk", "api_gateway_code_model": "program",
-        "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 64, "rag_chunk_overlap": 0,
+        "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 16, "rag_chunk_overlap": 0,
+        "rag_context_tokens": 40, "rag_cache_hours": 0.0,
         "rag_llm_max_tokens": 3, "rag_default_collection": "other-default", "default_project_id": "other-project", "memory_sync_interval": 0.1,
-        "ttl_check_interval": 0.1, "memory_backup_cron": "11:11", "security_mode": "strict", "mcp_user_id": "dev_user",
+        "rag_roots": str(folder), "rag_max_file_mb": 1, "rag_max_packed_mb": 2, "ttl_check_interval": 0.1, "memory_backup_cron": "11:11", "security_mode": "strict", "mcp_user_id": "dev_user",
     }
     with benches.throwaway(**values) as (stack, target):
         stack.bench, stack.target, stack.folder = benches.Bench(stack.settings, stack), target, folder
@@ -180,6 +187,37 @@ def effect_of_embedding_model(odd: Any, tmp_path: Path) -> bool:
     with pytest.raises(SettingsError, match="'no-such-embedder'"):
         Embedder(load({"embedding_model": "no-such-embedder"}, {}), tmp_path, tmp_path)
     return True
+
+
+def effect_of_embedding_cache(odd: Any, tmp_path: Path) -> bool:
+    def read(megabytes: int) -> int:
+        part = Embedder(load({"embedding_cache_mb": megabytes}, {}), odd.settings.models_dir, tmp_path / str(megabytes))
+        part.start()
+        for _ in range(3):
+            part.embed(["a"])
+        part.close()
+        return part.stats()["texts"]
+    return read(0) == 3 and read(1) == 1 and not (tmp_path / "0" / "embedding").exists()
+
+
+def effect_of_dask_url(odd: Any, tmp_path: Path) -> bool:
+    ours = load({"data_dir": str(tmp_path), "models_dir": str(odd.settings.models_dir), "rag_dask_url": "tcp://127.0.0.1:9"}, {})
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(TEXT, encoding="utf-8")
+    knowledge = Knowledge(odd.storage, MemoryStore(), odd.embedder, FixedChat("x"), ours)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale, "CONNECT_S", 0.3)
+        with pytest.raises(NotReady, match=r"tcp://127.0.0.1:9 of RAG_DASK_URL does not answer"):
+            knowledge.add("scaled", [str(tmp_path)], tmp_path)
+    return True
+
+
+def effect_of_reranker(odd: Any, tmp_path: Path) -> bool:
+    def made(name: str) -> Any:
+        return open_reranker(load({"rag_reranker": name}, {}), tmp_path, tmp_path)
+    with pytest.raises(SettingsError, match="RAG_RERANKER is 'no-such-reranker'"):
+        made("no-such-reranker")
+    return made("") is None and made("bge-reranker-v2-m3").model.id == "bge-reranker-v2-m3"
 
 
 def effect_of_qdrant_url(odd: Any, tmp_path: Path) -> bool:
@@ -316,9 +354,32 @@ def effect_of_database_url(odd: Any, tmp_path: Path) -> bool:
         return stack.storage.file == tmp_path / "mine.db" and not (stack.data / "sqlite" / "suite.db").exists()
 
 
+def effect_of_context(odd: Any, tmp_path: Path) -> bool:
+    found = odd.bench.collection().ask("Where is the pelican?", topk=20)
+    return len(found.hits) > 3 and sum(tokens(citation.quote) for citation in found.citations) <= 40
+
+
 def effect_of_overlap(odd: Any, tmp_path: Path) -> bool:
     spans = sorted((hit.start, hit.end) for hit in odd.bench.collection().search("pelican", 50))
     return len(spans) > 3 and all(left[1] <= right[0] for left, right in pairwise(spans))
+
+
+def skipped(odd: Any, path: Path, megabytes: float = 0.0) -> str:
+    """Why a file of this size is not indexed."""
+    path.write_bytes(b"x" * int(megabytes * (1 << 20)))
+    return str(dict(odd.bench.collection().add(str(path)).skipped))
+
+
+def refusal(folder: Path, **settings: Any) -> str:
+    """Why a large page cannot be read under these settings."""
+    (folder / "large.html").write_bytes(b"<p>word" * 1_000_000)
+    reader = Reader(load({"rag_roots": str(folder), **settings}, {}), folder / "data", folder)
+    try:
+        with pytest.raises(BadRequest) as caught:
+            reader.read(str(folder / "large.html"))
+    finally:
+        reader.close()
+    return caught.value.message
 
 
 def effect_of_licence_waiver(odd: Any, tmp_path: Path) -> bool:
@@ -393,17 +454,27 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "embedding_model": effect_of_embedding_model,
     "embedding_batch_size": effect_of_batch_size,
     "embedding_threads": lambda odd, _: odd.embedder._loaded.model.model.get_session_options().intra_op_num_threads == 1,
+    "embedding_cache_mb": effect_of_embedding_cache,
     "embedding_max_texts": effect_of_max_texts,
     "embedding_max_chars": effect_of_max_chars,
     "qdrant_url": effect_of_qdrant_url,
     "qdrant_api_key": effect_of_qdrant_key,
     "qdrant_timeout": effect_of_qdrant_timeout,
     "rag_topk": lambda odd, _: len(odd.bench.collection().search("pelican")) == 2,
-    "rag_chunk_size": lambda odd, _: max(len(hit.text) for hit in odd.bench.collection().search("pelican", 50)) <= 64,
+    "rag_chunk_size": lambda odd, _: max(odd.embedder.tokens([hit.text for hit in odd.bench.collection().search("pelican", 50)])) <= 16 + 2,
     "rag_chunk_overlap": effect_of_overlap,
     "rag_llm_max_tokens": lambda odd, _: odd.bench.collection().ask("Where is the pelican?").reply.tokens <= 3,
     "rag_llm_temperature": effect_of_rag_temperature,
+    "rag_roots": lambda odd, folder: f"may be read ({odd.folder}); set RAG_ROOTS" in skipped(odd, folder / "note.md"),
+    "rag_max_file_mb": lambda odd, _: "1.5 MB, larger than the 1 MB of RAG_MAX_FILE_MB" in skipped(odd, odd.folder / "work" / "large.md", 1.5),
+    "rag_max_packed_mb": lambda odd, _: "2.5 MB, larger than the 2 MB of RAG_MAX_PACKED_MB" in skipped(odd, odd.folder / "work" / "large.pdf", 2.5),
+    "rag_parse_seconds": lambda _, folder: "0.1 s of RAG_PARSE_SECONDS" in refusal(folder, rag_parse_seconds=0.1),
+    "rag_parse_mb": lambda _, folder: "64 MB of RAG_PARSE_MB" in refusal(folder, rag_parse_mb=64),
+    "rag_context_tokens": effect_of_context,
+    "rag_cache_hours": lambda odd, _: not any(odd.bench.collection().ask("Where is the pelican?").cached for _ in range(2)),
+    "rag_reranker": effect_of_reranker,
     "rag_default_collection": lambda odd, _: odd.bench.collection().name == "other-default",
+    "rag_dask_url": effect_of_dask_url,
     "default_project_id": lambda odd, _: odd.bench.memory.remember("q", "a").project == "other-project",
     "memory_sync_interval": lambda odd, _: soon(lambda: heartbeat(odd)["sync"]["runs"] >= 2),
     "ttl_check_interval": lambda odd, _: soon(lambda: heartbeat(odd)["expiry"]["runs"] >= 2),

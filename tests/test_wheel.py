@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_data_and_nothing_else_of_the_checkout(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("runbooks/phase2_health.ipynb", "runbooks/criteria.toml", "models/catalog.toml", "models/profiles.toml", "models/embedding.toml",
+    for wanted in ("runbooks/phase2_health.ipynb", "runbooks/criteria.toml", "runbooks/golden/questions.json", "models/catalog.toml", "models/profiles.toml", "models/embedding.toml",
                    "models/smoke.gguf", "kernels/suite/kernel.json"):
         assert f"suite/_data/{wanted}" in names
     assert {name.split("/")[0] for name in names} == {"suite", f"local_ai_suite-{wheel.name.split('-')[1]}.dist-info"}

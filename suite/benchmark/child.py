@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psutil
+
 from suite.errors import RunFailed, SuiteError, from_dict
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,23 @@ class Process:
             time.sleep(0.1)
         return found
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes that it holds now: all that are resident, its children's too; and of its own those that are no pages of mapped files.
+
+        The system takes such pages back when it needs room; where it does not tell them apart, they are counted. Raises RunFailed when nothing can
+        be read.
+        """
+        try:
+            process = psutil.Process(self.pid)
+            own, children = process.memory_info(), process.children(recursive=True)
+        except psutil.Error as error:
+            raise RunFailed(f"The memory of {self.title} (pid {self.pid}) could not be read: {error}.") from error
+        total = own.rss
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended in this moment
+                total += child.memory_info().rss
+        return total, own.rss - getattr(own, "shared", 0)
+
     def kill(self) -> None:
         """End it as a crash would: at once, with everything it started."""
         if not self._killed:  # a second time the number could be somebody else's
@@ -94,11 +113,11 @@ class Process:
         self.close()
 
 
-class Child(Process):
-    """A process of ours that is asked by name and answers, one question at a time; the other end is `attend`."""
+class Asked(Process):
+    """A process that is asked by name and answers, one question at a time; the other end is `attend`."""
 
-    def __init__(self, kind: str, /, **values: Any) -> None:
-        super().__init__(f"the contender {kind!r}", [sys.executable, "-m", "suite.benchmark.contender", kind, json.dumps(values)], pipes=True)
+    def __init__(self, title: str, command: list[str]) -> None:
+        super().__init__(title, command, pipes=True)
         self._rest = b""
 
     def ask(self, verb: str, seconds: float = ASK_SECONDS, /, **values: Any) -> Any:
@@ -137,6 +156,13 @@ class Child(Process):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(END_SECONDS)
         return self.ended() or RunFailed(f"{self.title} closed its end: {self.said()}")
+
+
+class Child(Asked):
+    """Such a process with our own Python, of a kind that suite.benchmark.contender knows."""
+
+    def __init__(self, kind: str, /, **values: Any) -> None:
+        super().__init__(f"the contender {kind!r}", [sys.executable, "-m", "suite.benchmark.contender", kind, json.dumps(values)])
 
 
 def attend(verbs: Mapping[str, Callable[..., Any]]) -> None:

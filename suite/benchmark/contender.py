@@ -58,7 +58,36 @@ def upstream(name: str) -> None:
         attend({"ready": lambda: url})
 
 
-KINDS: dict[str, Callable[..., None]] = {"bare": bare, "face": face, "stack": stack, "client": client, "upstream": upstream}
+def knowledge(**settings: Any) -> None:
+    """A stack whose knowledge indexes and is asked."""
+    from suite.benchmark.knowledge_child import Indexer
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as above
+    indexer = Indexer(settings)
+    try:
+        attend(indexer.verbs())
+    finally:
+        indexer.close()
+
+
+def embedder(**values: Any) -> None:
+    """fastembed alone."""
+    from suite.benchmark.knowledge_child import BareEmbedder
+
+    bare_embedder = BareEmbedder(**values)
+    attend({"ready": lambda: True, "embed": bare_embedder.embed})
+
+
+def points(**values: Any) -> None:
+    """A vector store with made chunks."""
+    from suite.benchmark.knowledge_points import Points
+
+    made = Points(**values)
+    attend({"ready": lambda: True, "fill": made.fill, "ask": made.ask, "recall": made.recall})
+
+
+KINDS: dict[str, Callable[..., None]] = {"bare": bare, "face": face, "stack": stack, "client": client, "upstream": upstream,
+                                         "knowledge": knowledge, "embedder": embedder, "points": points}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]](**json.loads(sys.argv[2]))

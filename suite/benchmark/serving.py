@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from suite.benchmark.child import Child
 from suite.benchmark.figures import evenness, gaps, in_turns, paired, percentile, rate
 from suite.benchmark.peer import LlamaServer, await_models
 from suite.benchmark.row import Limit
 from suite.benchmark.scene import OWN, Scene
-from suite.errors import RunFailed
 from suite.serving.random_model import cached, words
 from suite.settings import Settings
 
@@ -215,7 +212,7 @@ class _Serving:
         sizes = []
         for count in (load.warm, load.requests):
             client.ask("calls", url=where["urls"]["inference-chat"], token=where["token"], bodies=bodies, clients=load.streams, count=count)
-            sizes.append(_resident(stack.pid))
+            sizes.append(stack.memory()[0])
         return 100.0 * (sizes[1] - sizes[0]) / sizes[0]
 
     def _prompts(self, name: str, count: int) -> list[str]:
@@ -230,11 +227,3 @@ class _Serving:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _resident(pid: int) -> int:
-    try:
-        process = psutil.Process(pid)
-        return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
-    except psutil.Error as error:
-        raise RunFailed(f"The memory of the stack (pid {pid}) could not be read: {error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import time
@@ -61,7 +62,69 @@ def shorten_vectors(stack: Stack) -> None:
     """Let the embedder give one number fewer than it states."""
     embedder = stack.parts["embedding"]
     honest = embedder.embed
-    embedder.embed = lambda texts: honest(texts)[:, :-1]
+    embedder.embed = lambda texts, **more: honest(texts, **more)[:, :-1]
+
+
+def stretch_vectors(stack: Stack) -> None:
+    """Let the embedder give vectors of length two."""
+    embedder = stack.parts["embedding"]
+    honest = embedder.embed
+    embedder.embed = lambda texts, **more: 2 * honest(texts, **more)
+
+
+def blur_vectors(stack: Stack) -> None:
+    """Let the embedder give the same vector to every text, as one whose tokenizer knows none of the words."""
+    embedder = stack.parts["embedding"]
+    honest = embedder.embed
+    embedder.embed = lambda texts, **more: honest(["the same"] * len(texts), **more)
+
+
+def waver_vectors(stack: Stack) -> None:
+    """Let the embedder give a text another vector each time."""
+    embedder = stack.parts["embedding"]
+    honest, calls = embedder.embed, itertools.count()
+
+    def embed(texts: list[str], **more: Any) -> Any:
+        rows = honest(texts, **more)
+        rows[:, 0] += 0.05 * next(calls)
+        return rows / (rows**2).sum(axis=1, keepdims=True)**0.5
+
+    embedder.embed = embed
+
+
+def mute_models(stack: Stack) -> None:
+    """Unload every chat and code model, so that nobody can write an answer."""
+    for name in ("inference-chat", "inference-code"):
+        stack.parts[name].unload()
+
+
+def damage_passages(stack: Stack) -> None:
+    """Let the store give back passages that are not what was indexed."""
+    store = stack.parts["qdrant"]
+    honest = store.query
+
+    def query(*args: Any, **options: Any) -> Any:
+        rows = honest(*args, **options)
+        return [replace(row, payload={**row.payload, "text": row.payload["text"].swapcase()}) if "text" in row.payload else row for row in rows]
+
+    store.query = query
+
+
+def lose_writes(stack: Stack) -> None:
+    """Let the store acknowledge points and keep none of them."""
+    stack.parts["qdrant"].upsert = lambda name, points: None
+
+
+def ignore_deletes(stack: Stack) -> None:
+    """Let the store acknowledge that points are deleted, and keep them."""
+    stack.parts["qdrant"].delete = lambda name, ids=None, where=None: len(ids or ())
+
+
+def reverse_hits(stack: Stack) -> None:
+    """Let the store give the hits worst first."""
+    store = stack.parts["qdrant"]
+    honest = store.query
+    store.query = lambda name, **options: honest(name, **{**options, "limit": 100})[::-1][:options.get("limit", 10)]
 
 
 def close_port(stack: Stack) -> None:
@@ -143,6 +206,14 @@ DENIED_ACTOR = Fault("the default actor was switched off", deny_actor)
 DEAD_UPSTREAM = Fault("the code model's server died behind the gateway", kill_upstream)
 CLOSED_STORE = Fault("the vector store was closed under retrieval", close_store)
 SHORT_VECTORS = Fault("the embedder gave 383 numbers instead of 384", shorten_vectors)
+LONG_VECTORS = Fault("the embedder gave vectors of length two", stretch_vectors)
+BLURRED_VECTORS = Fault("the embedder gave every text the same vector", blur_vectors)
+WAVERING_VECTORS = Fault("the embedder gave a text another vector each time", waver_vectors)
+MUTE_MODELS = Fault("every model server was unloaded", mute_models)
+DAMAGED_PASSAGES = Fault("the store gave back passages that differ from the file", damage_passages)
+LOST_WRITES = Fault("the store acknowledged points and kept none", lose_writes)
+IGNORED_DELETES = Fault("the store acknowledged deletions and kept the points", ignore_deletes)
+REVERSED_HITS = Fault("the store gave the hits worst first", reverse_hits)
 CLOSED_PORT = Fault("the chat server's port was closed", close_port)
 WRONG_CHAT = Fault("another chat model was swapped in", swap_chat)
 WRONG_CODE = Fault("another code model was swapped in", swap_code)

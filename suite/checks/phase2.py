@@ -105,7 +105,7 @@ def retrieval(target: Target, seen: Observation) -> None:
     name = f"{MARK}-{marker()}"
     if not _asked(seen, target, "rag"):
         return
-    with fixture(name) as document:
+    with fixture(name, target.folder) as document:
         try:
             # the original's /index reads the query string, ours the body
             added = _heard(seen, target, "POST", "rag", "/index", json={"collection": name, "paths": [str(document.path)]},
@@ -347,11 +347,14 @@ CHECKS = (
     Check("P2.1", "All nine parts started and are ready", 2, "stability", 2, fault.STOPPED_HEARTBEAT, start_of_stack, (fault.RESTARTED,)),
     Check("P2.2", "mcp-server allows, denies and records", 2, "stability", 3, fault.DENIED_ACTOR, tools),
     Check("P2.3", "api-gateway answers under every alias", 2, "stability", 2, fault.DEAD_UPSTREAM, gateway),
-    Check("P2.4", "rag answers with a citation", 2, "stability", 2, fault.CLOSED_STORE, retrieval),
-    Check("P2.5", "embedding gives 384 numbers of unit length", 2, "stability", 2, fault.SHORT_VECTORS, embedding),
+    Check("P2.4", "rag answers with a citation", 2, "stability", 2, fault.CLOSED_STORE, retrieval,
+          (fault.MUTE_MODELS, fault.DAMAGED_PASSAGES, fault.LOST_WRITES)),
+    Check("P2.5", "embedding gives 384 numbers of unit length", 2, "stability", 2, fault.SHORT_VECTORS, embedding,
+          (fault.LONG_VECTORS, fault.BLURRED_VECTORS, fault.WAVERING_VECTORS)),
     Check("P2.6", "inference-chat runs the profile's model", 2, "stability", 2, fault.CLOSED_PORT, chat_server,
           (fault.WRONG_CHAT, fault.SLOW_CHAT)),
     Check("P2.7", "inference-code runs the profile's model", 2, "stability", 2, fault.WRONG_CODE, code_server, (fault.SLOW_CODE,)),
-    Check("P2.8", "qdrant writes, finds and deletes", 2, "stability", 3, fault.WRONG_SIZE, vectors),
+    Check("P2.8", "qdrant writes, finds and deletes", 2, "stability", 3, fault.WRONG_SIZE, vectors,
+          (fault.LOST_WRITES, fault.IGNORED_DELETES, fault.REVERSED_HITS)),
     Check("P2.9", "memory-api keeps, finds and forgets", 2, "stability", 3, fault.DROPPED_TABLE, memory),
 )

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +31,7 @@ class Target:
     """One stack. `urls` maps a part to its base URL; `profile` is the one it should run; `expected` the model per server.
 
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
+    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files.
     """
 
     urls: Mapping[str, str]
@@ -41,6 +43,7 @@ class Target:
     timeout: float = 60.0
     transport: httpx.BaseTransport | None = None
     clock: Callable[[], float] = time.perf_counter
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -33,11 +33,11 @@ def marker() -> str:
 
 
 @contextmanager
-def fixture(name: str) -> Iterator[Fixture]:
-    """A document in a temporary folder; gone afterwards."""
+def fixture(name: str, where: Path | None) -> Iterator[Fixture]:
+    """A document in a temporary folder in `where`, the system's place for such when None; gone afterwards."""
     fact = f"The lighthouse keeper of {name} counts 417 steps."
     text = f"# Notes of a release check\n\n{fact}\n\nThe ferry leaves at noon. Bread is baked on Fridays.\n"
-    with tempfile.TemporaryDirectory(prefix="suite-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix="suite-check-", dir=where) as folder:
         path = Path(folder).resolve() / f"{name}.md"
         path.write_text(text, encoding="utf-8")
         yield Fixture(path, text, "How many steps does the lighthouse keeper count?", fact)

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
@@ -14,6 +15,7 @@ KINDS = {
     "phase2": ("wall seconds of the phase 2 runbook, cold, on the smoke profile", 3),
     "serving": ("model servers beside llama.cpp alone and llama_cpp.server, on a random model of half a billion numbers", 3),
     "gateway": ("the gateway beside the same calls without it, and beside the LiteLLM proxy", 5),
+    "knowledge": ("indexing beside bare fastembed, retrieval among 100,000 chunks, memory, and the same job by LlamaIndex", 3),
 }
 
 
@@ -26,7 +28,12 @@ def add(subparsers: Any) -> None:
         one.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"how many rounds the median is taken of (default {rounds})")
         one.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} instead of lines")
         if kind != "phase2":
-            one.add_argument("--quick", action="store_true", help="fewer tokens and requests in each round; the rows say so")
+            one.add_argument("--quick", action="store_true", help="less of everything in each round; the rows say so")
+        if kind == "knowledge":
+            one.add_argument("--data", type=Path, metavar="DIR", help="folder with question sets in SQuAD's format (*.json), such as KorQuAD and "
+                             "XQuAD; without it quality is not measured, and the exit status is 2 at best")
+            one.add_argument("--million", action="store_true", help="retrieval among a million chunks too: a quarter of an hour more, and "
+                             "8 GB of disk in TMPDIR and 9 GB of memory meanwhile")
         one.set_defaults(run=run)
 
 
@@ -52,8 +59,13 @@ def _measured(args: argparse.Namespace) -> list[dict[str, Any]]:
 
         return phase2(rounds)
     measure: Callable[..., list[dict[str, Any]]]
+    more: dict[str, Any] = {}
     if args.kind == "serving":
         from suite.benchmark.serving import serving as measure
+    elif args.kind == "knowledge":
+        from suite.benchmark.knowledge import knowledge as measure
+
+        more = {"data": args.data, "million": args.million}
     else:
         from suite.benchmark.gateway import gateway as measure
-    return measure(load(), rounds, args.quick, lambda text: print(f"suite bench: {text}", file=sys.stderr, flush=True))
+    return measure(load(), rounds, args.quick, lambda text: print(f"suite bench: {text}", file=sys.stderr, flush=True), **more)

@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.cli.terminal import dim, own_process, say_looking, write
 from suite.errors import BadRequest, HostGone, SuiteError, UpstreamError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if question is None and args.json:
         raise BadRequest("--json goes with one question; write it behind the options, or pipe it in.")
     Request.of("?" if question is None else question, model=args.model, **options)  # what cannot be asked is said before a stack is started
-    with _own_process(), contextlib.ExitStack() as opened:
+    with own_process(), contextlib.ExitStack() as opened:
         session = Session(options)
         opened.callback(session.close)
         session.open(args)
@@ -74,23 +73,6 @@ def _question(args: argparse.Namespace) -> str | None:
     if not question.strip():
         raise BadRequest('The question is empty; write one: suite chat "What is a GGUF file?", or run `suite chat` in a terminal.')
     return question.strip()
-
-
-@contextmanager
-def _own_process() -> Iterator[None]:
-    """While a stack may run in it: files for nobody else, and `kill` or a closed terminal ends it in order."""
-    def ended(number: int, _frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    mask, before = os.umask(0o077), {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        os.umask(mask)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Session:
@@ -123,25 +105,25 @@ class Session:
                 for piece in pieces:
                     begun = True
                     if not as_json:
-                        _write(piece)
+                        write(piece)
         except KeyboardInterrupt:
-            _write("\n" * (begun and not as_json))
+            write("\n" * (begun and not as_json))
             raise
         except (UpstreamError, HostGone) as error:
             if not begun:
                 raise
-            _write("\n" * (not as_json))
+            write("\n" * (not as_json))
             print(f"suite: {error}", file=sys.stderr)
             return 1
         reply = self.conversation.last
-        _write(json.dumps(reply.to_dict(), ensure_ascii=False) + "\n" if as_json else "\n")
+        write(json.dumps(reply.to_dict(), ensure_ascii=False) + "\n" if as_json else "\n")
         self._say_facts()
         return 0
 
     def converse(self) -> int:
         """Question by question until Ctrl-D or /exit; what goes wrong is said, and the conversation goes on."""
         with _line_editing(self._bench.settings.data_dir):
-            print(_dim("/help lists the commands, Ctrl-D ends."), file=sys.stderr)
+            print(dim("/help lists the commands, Ctrl-D ends."), file=sys.stderr)
             while True:
                 try:
                     line = input(PROMPT)
@@ -166,15 +148,15 @@ class Session:
             with contextlib.closing(self.conversation.say(question, model=self.model, **self.options)) as pieces:
                 for piece in pieces:
                     if not shown and self.conversation.note:
-                        print(_dim(self.conversation.note), file=sys.stderr)
+                        print(dim(self.conversation.note), file=sys.stderr)
                     shown = True
-                    _write(piece)
+                    write(piece)
         except KeyboardInterrupt:
             pass
         except SuiteError:
-            _write("\n" * shown)
+            write("\n" * shown)
             raise
-        _write("\n")
+        write("\n")
         self._say_facts()
 
     def _command(self, words: list[str]) -> bool:
@@ -184,7 +166,7 @@ class Session:
             return False
         if name == "/clear":
             self.conversation.clear()
-            print(_dim("The conversation is forgotten."), file=sys.stderr)
+            print(dim("The conversation is forgotten."), file=sys.stderr)
         elif name == "/model":
             self._switch(rest)
         elif name == "/help":
@@ -201,7 +183,7 @@ class Session:
         if wanted:
             self.model = wanted[0]
             self.conversation.context = self._context()
-            print(_dim(f"Asking {self.model} from now on."), file=sys.stderr)
+            print(dim(f"Asking {self.model} from now on."), file=sys.stderr)
             return
         for row in rows:
             print(f"{'*' if row['alias'] == self.model else ' '} {row['alias']}: {row['model'] or row['state']}", file=sys.stderr)
@@ -211,8 +193,8 @@ class Session:
         """The bench; a new one where its host has ended since the last question."""
         from suite.bench import start
 
-        if self._bench is None and sys.stderr.isatty():
-            print(_dim("Finding the stack, or starting one …"), file=sys.stderr)
+        if self._bench is None:
+            say_looking()
         self._bench = start(attach=True)  # whatever runs is what is wanted; the line behind each reply names its model
         return self._bench
 
@@ -224,7 +206,7 @@ class Session:
         from suite.gateway.conversation import describe
 
         if self.conversation.last is not None and sys.stderr.isatty():
-            print(_dim(describe(self.conversation.last)), file=sys.stderr)
+            print(dim(describe(self.conversation.last)), file=sys.stderr)
 
 
 @contextmanager
@@ -247,16 +229,3 @@ def _line_editing(data_dir: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             readline.write_history_file(file)
-
-
-def _write(text: str) -> None:
-    """Show a piece now; on a terminal without the control characters by which a text could take the terminal over."""
-    if sys.stdout.isatty():
-        text = "".join(char for char in text if char in "\n\t" or not (char < " " or "\x7f" <= char <= "\x9f"))
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding, "replace"))
-    sys.stdout.flush()
-
-
-def _dim(text: str) -> str:
-    return f"\x1b[2m{text}\x1b[0m" if sys.stderr.isatty() else text

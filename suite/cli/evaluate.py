@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from suite.knowledge.evaluate import evaluate_dataset, squad
 
     squad(Path(args.dataset))  # before a stack is started for nothing
-    with bench.throwaway() as (stack, _), tempfile.TemporaryDirectory(prefix="suite-evaluate-") as folder:
+    with bench.throwaway() as (stack, _), tempfile.TemporaryDirectory(prefix="evaluate-", dir=stack.settings.data_dir) as folder:
         found = evaluate_dataset(stack.knowledge, Path(args.dataset), Path(folder).resolve(), args.retriever or RETRIEVERS,
                                  lambda questions: tqdm(questions, desc="questions", file=sys.stderr, disable=True if args.json else None))
     print(json.dumps({"rows": list(found.rows)}, ensure_ascii=False) if args.json else found)

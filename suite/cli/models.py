@@ -8,14 +8,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from suite import render
-from suite.errors import BadRequest, NotFound, SettingsError, WeightsError
+from suite.errors import BadRequest, NotFound, SettingsError
 from suite.settings import Settings, load, secret
 
 if TYPE_CHECKING:
+    from suite.embedding.model import EncoderModel
     from suite.serving.catalog import CatalogModel, ProfileModel
     from suite.serving.fit import Memory, ModelSize, Plan
     from suite.serving.parameters import Parameters
-    from suite.serving.verify import Verdict
 
 TOKEN = "HF_TOKEN"  # where the hub's own tools look for it too
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}  # memory is sold by powers of two
@@ -47,11 +47,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the catalogue: `hash` says who vouches for a file: pinned (by the catalogue), hub, or unknown."""
+    from suite.embedding.pull import encoders
     from suite.serving import pull, verify
     from suite.serving.catalog import catalog
 
     settings = load()
-    here = {entry.name for entry in verify.present(settings.models_dir, lambda entry: _embedder_here(entry, settings))}
+    own = encoders(settings.models_dir)
+    here = {entry.name for entry in verify.present(settings.models_dir)} | {name for name, model in own.items() if model.here(settings.models_dir)}
     pulled = pull.recorded(settings.models_dir)
     rows = []
     for model in catalog().values():
@@ -59,6 +61,10 @@ def run_list(args: argparse.Namespace) -> int:
         rows.append({"name": model.name, "role": model.role, "file": model.file, "bytes": model.bytes, "approximate": model.approximate,
                      "licence": model.licence, "restricted": model.restricted, "context": model.context, "source": model.source,
                      "here": model.name in here, "hash": vouched})
+    for model in (model for name, model in own.items() if name not in catalog()):
+        rows.append({"name": model.id, "role": model.role, "file": f"{model.id}/{model.onnx}", "bytes": model.disk_bytes, "approximate": True,
+                     "licence": model.licence, "restricted": False, "context": model.max_tokens, "source": model.source,
+                     "here": model.id in here, "hash": "pinned" if all(model.files.values()) else "unknown"})
     if args.json:
         print(json.dumps({"rows": rows}, ensure_ascii=False))
         return 0
@@ -71,77 +77,75 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_pull(args: argparse.Namespace) -> int:
     """Fetch each model, its licence said first."""
+    from suite.embedding.pull import encoders
     from suite.serving.catalog import model, profile
 
     settings = load({"profile": args.profile})
-    chosen = profile(settings.profile)
-    entries = [model(name) for name in args.names or dict.fromkeys((chosen.chat.model, chosen.code.model)) if args.names or not model(name).bundled]
-    if not entries:
+    own, chosen = encoders(settings.models_dir), profile(settings.profile)
+    names = args.names or [name for name in dict.fromkeys((chosen.chat.model, chosen.code.model)) if not model(name).bundled]
+    if not names:
         raise NotFound(f"The profile {settings.profile} has nothing to pull; name a model: `suite models list` shows them.")
-    for entry in entries:
-        if entry.package:
-            _pull_embedder(entry, settings)
+    for name in names:
+        if name not in own:
+            model(name)  # an unknown one is said before anything is fetched
+    for name in names:
+        if name in own:
+            _pull_encoder(own[name], settings)
         else:
-            _pull_weights(entry, settings)
+            _pull_weights(model(name), settings)
     return 0
 
 
-def _pull_embedder(entry: CatalogModel, settings: Settings) -> None:
-    from suite.embedding.embed import Embedder
+def _pull_encoder(model: EncoderModel, settings: Settings) -> None:
+    """An embedding model or a reranker, whose files lie in a folder of its own."""
+    from suite.embedding.pull import pull, verdict
 
-    if entry.name != "minilm":
-        raise NotFound(f"There is no way to pull {entry.name!r}; `minilm` is the embedding model that is fetched.")
-    Embedder(settings, settings.models_dir, settings.data_dir / "cache").fetch()
-    print(f"suite: minilm is in {settings.models_dir}.")
+    print(f"suite: {model.id} from {model.source or model.requirement or 'files copied by hand'}, {model.licence}.", flush=True)
+    pull(model, settings.models_dir, settings.data_dir / "cache", settings.hf_endpoint, _token(), _bar)
+    said = verdict(model, settings.models_dir)
+    print(f"suite: {model.id} is in {said.file}; {said.state}: {said.sentence}")
 
 
 def _pull_weights(entry: CatalogModel, settings: Settings) -> None:
-    from tqdm.auto import tqdm
-
     from suite.serving.pull import pull
 
-    try:
-        token = secret(TOKEN)
-    except SettingsError:  # most models are for everybody
-        token = ""
     print(f"suite: {entry.name} from {entry.source}, {entry.licence}{' (not for stage prod)' if entry.restricted else ''}.", flush=True)
-    got = pull(entry, settings.models_dir, settings.hf_endpoint, token, lambda **options: tqdm(**options, disable=None))
+    got = pull(entry, settings.models_dir, settings.hf_endpoint, _token(), _bar)
     said = {"catalogue": "verified by the catalogue's hash", "hub": "its hash is the hub's; nobody has pinned it here",
             "": "nobody vouches for its hash"}
     print(f"suite: {entry.name} is in {got.path}; {said[got.proof]} ({got.sha256}).")
 
 
+def _token() -> str:
+    """What opens a gated repository; most models are for everybody."""
+    try:
+        return secret(TOKEN)
+    except SettingsError:
+        return ""
+
+
+def _bar(**options: Any) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(**options, disable=None)
+
+
 def run_verify(args: argparse.Namespace) -> int:
-    """Print a verdict per file; 0 only when every file has the hash that is pinned for it."""
+    """Print a verdict per model; 0 only when every file has the hash that is pinned for it."""
+    from suite.embedding.pull import encoders, verdict
     from suite.serving.verify import present, verify
 
     settings = load()
-    names = args.names or [entry.name for entry in present(settings.models_dir, lambda entry: _embedder_here(entry, settings))]
-    verdicts = [_embedder_verdict(settings) if name == "minilm" else verify(name, settings.models_dir) for name in names]
+    own = encoders(settings.models_dir)
+    here = [name for name, model in own.items() if model.here(settings.models_dir)]
+    names = args.names or [*(entry.name for entry in present(settings.models_dir) if entry.name not in own), *here]
+    verdicts = [verdict(own[name], settings.models_dir) if name in own else verify(name, settings.models_dir) for name in names]
     if args.json:
         print(json.dumps({"rows": [verdict.to_dict() for verdict in verdicts]}, ensure_ascii=False))
     else:
         print(render.text_table(["name", "state", "bytes", "sha256", ""], [[verdict.name, verdict.state, verdict.bytes or "", verdict.sha256[:16],
                                                                              verdict.sentence] for verdict in verdicts]))
     return 0 if all(verdict.state == "verified" for verdict in verdicts) else 1
-
-
-def _embedder_here(entry: CatalogModel, settings: Settings) -> bool:
-    return (settings.models_dir / entry.name).is_dir()
-
-
-def _embedder_verdict(settings: Settings) -> Verdict:
-    from suite.embedding import fetch
-    from suite.embedding.model import embedding_model
-    from suite.serving.verify import Verdict
-
-    folder = settings.models_dir / "minilm"
-    try:
-        fetch.verify(embedding_model("minilm"), folder)
-    except WeightsError as error:
-        return Verdict("minilm", str(folder), "missing" if error.facts.get("missing") else "damaged", error.message)
-    return Verdict("minilm", str(folder), "verified", "Its weights have the catalogue's hash, and its files those recorded when it was made.",
-                   sha256=embedding_model("minilm").sha256)
 
 
 def run_fit(args: argparse.Namespace) -> int:

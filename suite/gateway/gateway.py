@@ -54,6 +54,12 @@ class Gateway:
         """Every server once, with its breaker."""
         return list({id(server.upstream): server for servers in self._order.values() for server in servers}.values())
 
+    def first(self, alias: str) -> Upstream:
+        """The server that is asked first for an alias. Raises NotFound for an unknown one."""
+        if alias not in self._order:
+            raise NotFound(f"No model is called {alias!r} here; ask for one of: {', '.join(self._order)}.", param="model")
+        return self._order[alias][0].upstream
+
     def start(self) -> None:
         """Nothing to do: the servers are started by whoever made them."""
 

@@ -13,6 +13,7 @@ from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE, ServingSeries
 from suite.monitoring.probe import Part, State, bad, guarded
+from suite.vectors.series import VectorSeries
 
 
 class Served(Protocol):
@@ -39,7 +40,9 @@ def apps(stack: Served) -> dict[str, Guard]:
     }
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
-    series = {name: [ServingSeries(parts[name].stats)] for name in ("inference-chat", "inference-code")}
+    series: dict[str, list[Any]] = {name: [ServingSeries(parts[name].stats)] for name in ("inference-chat", "inference-code")}
+    if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
+        series["qdrant"] = [VectorSeries(parts["qdrant"].stats)]
     guarded_apps = {}
     for name, app in made.items():
         _add_questions(app, parts[name], stack.metrics, *series.get(name, ()))

@@ -21,16 +21,17 @@ class EmbedderPart(Protocol):
 
     model: EmbeddingModel
 
-    def embed(self, texts: list[str]) -> np.ndarray: ...
+    def embed(self, texts: list[str], kind: str = "passage") -> np.ndarray: ...
 
     def count(self, texts: list[str]) -> int: ...
 
 
 class Texts(BaseModel):
-    """The body of POST /embed."""
+    """The body of POST /embed; `kind` is passage or query."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     texts: list[str]
+    kind: str = "passage"
 
 
 def app(part: EmbedderPart) -> FastAPI:
@@ -48,7 +49,7 @@ def app(part: EmbedderPart) -> FastAPI:
 
     @api.post("/embed")
     def embed(body: Texts) -> dict[str, Any]:
-        vectors = part.embed(body.texts)
+        vectors = part.embed(body.texts, kind=body.kind)
         return {"embeddings": vectors.tolist(), "model": part.model.id, "dim": int(vectors.shape[1]), "normalize": True}
 
     @api.get("/model")

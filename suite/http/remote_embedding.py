@@ -10,7 +10,6 @@ import numpy as np
 
 from suite.embedding.model import EmbeddingModel
 from suite.errors import BadRequest
-from suite.text.language import language
 
 
 class RemoteEmbedder:
@@ -26,14 +25,14 @@ class RemoteEmbedder:
 
     def reads(self, text: str) -> bool:
         """Does the host's model know the language of this text?"""
-        return language(text) in self.model.languages
+        return self.model.reads(text)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str], kind: str = "passage") -> np.ndarray:
         """Return one unit-length float32 vector per text, shape (n, dim); the numbers are exactly the host's."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise BadRequest("`texts` must be a list of texts; put a single text into a list.", param="texts")
         try:
-            answer = self.client.post("/embed", json={"texts": list(texts)}).json()
+            answer = self.client.post("/embed", json={"texts": list(texts), "kind": kind}).json()
         except UnicodeEncodeError:
             raise BadRequest("`texts` hold half a character (a lone surrogate); decode their source with errors='replace'.", param="texts") from None
         return np.array(answer["embeddings"], np.float32).reshape(len(texts), int(answer["dim"]))

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
+from suite.knowledge.progress import Progress, quietly
 from suite.knowledge.read import absolute
-from suite.knowledge.record import Added, Answer, Document, Hit, checked_name, checked_question
+from suite.knowledge.record import Added, Answer, Document, Hit, Hits, checked_name, checked_question
 
 
 class RemoteKnowledge:
@@ -19,17 +20,21 @@ class RemoteKnowledge:
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
 
-    def add(self, collection: str, patterns: Iterable[str], cwd: Path) -> Added:
-        """Index the files that the patterns name, relative to `cwd`; waits as long as it takes."""
+    def add(self, collection: str, patterns: Iterable[str], cwd: Path, progress: Progress = quietly) -> Added:
+        """Index the files that the patterns name, relative to `cwd`; waits as long as it takes, and shows no progress."""
         body = {"collection": checked_name(collection), "paths": absolute(patterns, Path(cwd))}
         answer = self.client.post("/index", json=body, timeout=httpx.Timeout(None, connect=3.0)).json()
         return Added.from_dict({name: value for name, value in answer.items() if name != "collection"})
 
-    def search(self, collection: str, question: str, topk: int | None = None, retriever: str = "default") -> list[Hit]:
+    def rebuild(self, collection: str, progress: Progress = quietly) -> int:
+        """Embed the collection anew with the model in use; waits as long as it takes, and shows no progress."""
+        return int(self.client.post(f"{_at(collection)}/rebuild", timeout=httpx.Timeout(None, connect=3.0)).json()["chunks"])
+
+    def search(self, collection: str, question: str, topk: int | None = None, retriever: str = "default") -> Hits:
         """The chunks that match the question, best first."""
         body = {"query": checked_question(question), "topk": topk, "retriever": retriever}
         rows = self.client.post(f"{_at(collection)}/search", json=body).json()["rows"]
-        return [Hit.from_dict(row) for row in rows]
+        return Hits(Hit.from_dict(row) for row in rows)
 
     def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:
         """An answer written from the chunks that match, with citations."""
@@ -51,6 +56,26 @@ class RemoteKnowledge:
     def collections(self) -> list[dict[str, Any]]:
         """Name, number of documents and number of chunks of every collection that has a document."""
         return list(self.client.get("/collections").json()["rows"])
+
+    def prewarm(self) -> dict[str, Any]:
+        """Load what the first question would load."""
+        return dict(self.client.post("/prewarm").json())
+
+    def analytics(self, hours: float = 24) -> dict[str, Any]:
+        """What was asked in the last hours."""
+        return dict(self.client.get("/analytics", params={"hours": hours}).json())
+
+    def optimize(self) -> dict[str, Any]:
+        """Forget old lines and expired answers."""
+        return dict(self.client.post("/optimize").json())
+
+    def cache_stats(self) -> dict[str, Any]:
+        """How many answers are kept."""
+        return dict(self.client.get("/cache/stats").json())
+
+    def clear_cache(self) -> int:
+        """Forget all answers that are kept."""
+        return int(self.client.delete("/cache").json()["removed"])
 
 
 def _at(collection: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,8 +37,26 @@ class RetrievalPart(Protocol):
     def drop(self, collection: str) -> bool:
         """Take a collection out."""
 
+    def rebuild(self, collection: str) -> int:
+        """Embed a collection anew."""
+
     def collections(self) -> list[dict[str, Any]]:
         """All collections."""
+
+    def prewarm(self) -> dict[str, Any]:
+        """Load what the first question would load."""
+
+    def analytics(self, hours: float = 24) -> dict[str, Any]:
+        """What was asked."""
+
+    def optimize(self) -> dict[str, Any]:
+        """Forget what is old."""
+
+    def cache_stats(self) -> dict[str, Any]:
+        """How many answers are kept."""
+
+    def clear_cache(self) -> int:
+        """Forget the answers that are kept."""
 
 
 class IndexBody(BaseModel):
@@ -81,11 +100,46 @@ def app(part: RetrievalPart) -> FastAPI:
 
     @served.post("/query")
     def query(body: QueryBody) -> dict[str, Any]:
+        started = time.monotonic()
         found = part.ask(body.collection or part.default, body.query, body.topk)
         usage = {} if found.reply is None else {"prompt_tokens": found.reply.prompt_tokens, "completion_tokens": found.reply.tokens,
                                                 "total_tokens": found.reply.prompt_tokens + found.reply.tokens}
         context = [{**hit.to_dict(), "doc_id": hit.document, "chunk_id": hit.chunk} for hit in found.hits]
-        return {"answer": found.text, "context": context, "usage": usage, **found.to_dict()}
+        return {"answer": found.text, "context": context, "usage": usage, "response_time_ms": round(1000 * (time.monotonic() - started)),
+                **found.to_dict()}
+
+    _upkeep(served, part)
+    _collections(served, part)
+    return served
+
+
+def _upkeep(served: FastAPI, part: RetrievalPart) -> None:
+    """What the original calls its own, besides documents."""
+
+    @served.post("/prewarm")
+    def prewarm() -> dict[str, Any]:
+        return part.prewarm()
+
+    @served.get("/analytics")
+    def analytics(hours: float = 24) -> dict[str, Any]:
+        return part.analytics(hours)
+
+    @served.post("/optimize")
+    def optimize() -> dict[str, Any]:
+        return part.optimize()
+
+    @served.get("/cache/stats")
+    def cache_stats() -> dict[str, Any]:
+        return part.cache_stats()
+
+    @served.delete("/cache")
+    def clear_cache() -> dict[str, Any]:
+        removed = part.clear_cache()
+        return {"message": f"{removed} answers were forgotten.", "removed": removed}
+
+
+def _collections(served: FastAPI, part: RetrievalPart) -> None:
+    """What a guest's face needs."""
 
     @served.get("/collections")
     def collections() -> dict[str, Any]:
@@ -99,6 +153,10 @@ def app(part: RetrievalPart) -> FastAPI:
     def search(name: str, body: SearchBody) -> dict[str, Any]:
         return {"rows": [hit.to_dict() for hit in part.search(name, body.query, body.topk, body.retriever)]}
 
+    @served.post("/collections/{name}/rebuild")
+    def rebuild(name: str) -> dict[str, Any]:
+        return {"collection": name, "chunks": part.rebuild(name)}
+
     @served.delete("/collections/{name}/documents")
     def remove(name: str, path: str) -> dict[str, Any]:
         return {"removed": part.remove(name, path)}
@@ -106,5 +164,3 @@ def app(part: RetrievalPart) -> FastAPI:
     @served.delete("/collections/{name}")
     def drop(name: str) -> dict[str, Any]:
         return {"dropped": part.drop(name)}
-
-    return served

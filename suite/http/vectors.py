@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,37 +10,30 @@ from fastapi import Body, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from suite.errors import BadRequest, NotFound
-from suite.http.qdrant import (
-    id_number,
-    read_condition,
-    read_dense,
-    read_id,
-    read_list,
-    read_object,
-    read_point,
-    read_rows,
-    read_shape,
-    read_sparse,
-    read_where,
-    read_whole,
-    write_collection,
-    write_hit,
-    write_id,
-    write_record,
-)
-from suite.vectors.fuse import fuse
-from suite.vectors.store import DENSE, WORDS, Scored, Store, check_limit, point_uuid
+from suite.http import qdrant_change
+from suite.http.qdrant import check_shown, only, read_id, read_list, read_object, read_shape, write_collection, write_record
+from suite.http.qdrant_filter import read_filter
+from suite.http.qdrant_problem import QdrantProblems
+from suite.http.qdrant_search import found, grouped, scrolled
+from suite.http.qdrant_snapshots import add_snapshots
+from suite.vectors.store import Store
 
-SPOKEN_VERSION = "1.16.0"  # the Qdrant whose surface this is a part of
-DEFAULT_K = 2  # Qdrant's constant of rank fusion
+SPOKEN_VERSION = importlib.metadata.version("qdrant-client")  # the surface is the part of that client's that our tests drive
+INDEXED = ("keyword", "integer", "float", "bool")
 Json = Annotated[dict[str, Any], Body()]
 
 
 def app(part: Store) -> FastAPI:
-    """The routes over a store; see `Store` for what they can do. Anything else of Qdrant's surface is a 400 or 404 that says so."""
+    """The routes over a store; see `Store` for what they can do. Anything else of Qdrant's surface is a 400 or 404 that says so.
+
+    Changes have reached the store when they are answered, whatever `wait` and `ordering` say, and reads see all of them.
+    """
     api = FastAPI(title="qdrant", docs_url=None, redoc_url=None)
+    api.add_middleware(QdrantProblems)
     _about(api, part)
+    add_snapshots(api, part)
     _collections(api, part)
+    _changes(api, part)
     _points(api, part)
     _searches(api, part)
     return api
@@ -68,6 +61,13 @@ def _collections(api: FastAPI, part: Store) -> None:
     def listing() -> dict[str, Any]:
         return _answer({"collections": [{"name": info.name} for info in part.collections()]})
 
+    @api.get("/aliases")
+    @api.get("/collections/{name}/aliases")
+    def aliases(name: str = "") -> dict[str, Any]:
+        if name:
+            part.info(name)  # NotFound for an unknown one; none has another name
+        return _answer({"aliases": []})
+
     @api.get("/collections/{name}")
     def info(name: str) -> dict[str, Any]:
         return _answer(write_collection(part.info(name)))
@@ -78,12 +78,12 @@ def _collections(api: FastAPI, part: Store) -> None:
 
     @api.put("/collections/{name}")
     def create(name: str, body: Json) -> dict[str, Any]:
-        size, distance = read_shape(body)
+        size, distance, naming = read_shape(body)
         if _exists(part, name):
             taken = BadRequest(f"The collection {name} already exists; delete it first or use another name.", param="name")
             taken.status = 409
             raise taken
-        part.create(name, size, distance)
+        part.create(name, size, distance, naming)
         return _answer(True)
 
     @api.delete("/collections/{name}")
@@ -93,107 +93,86 @@ def _collections(api: FastAPI, part: Store) -> None:
         return _answer(there)
 
     @api.put("/collections/{name}/index")
-    def index(name: str) -> dict[str, Any]:
-        part.info(name)  # NotFound for an unknown one; fields are indexed by the store when they are first filtered by
+    def index(name: str, body: Json) -> dict[str, Any]:
+        part.info(name)  # NotFound for an unknown one
+        only(body, {"field_name", "field_schema"}, "an index")
+        kind = body.get("field_schema")
+        if kind not in INDEXED and not (isinstance(kind, dict) and kind.get("type") in INDEXED):
+            raise BadRequest(f"An index of the kind {kind!r:.80} is not supported here; the kinds are {', '.join(INDEXED)}, and the store makes such "
+                             "an index itself when a large collection is first filtered by a field.", param="field_schema")
         return _answer(_done())
+
+    @api.delete("/collections/{name}/index/{field}")
+    def no_index(name: str, field: str) -> dict[str, Any]:
+        part.info(name)
+        raise BadRequest(f"The index of {field[:80]} cannot be removed here: the store keeps indexes itself; leave it as it is.", param="field_name")
+
+
+def _changes(api: FastAPI, part: Store) -> None:
+    routes = {"upsert": ("PUT", ""), "delete": ("POST", "/delete"), "set_payload": ("POST", "/payload"), "overwrite_payload": ("PUT", "/payload"),
+              "delete_payload": ("POST", "/payload/delete"), "clear_payload": ("POST", "/payload/clear"), "update_vectors": ("PUT", "/vectors"),
+              "delete_vectors": ("POST", "/vectors/delete")}
+    for kind, (method, path) in routes.items():
+        api.add_api_route(f"/collections/{{name}}/points{path}", _changing(part, kind), methods=[method])
+
+    @api.post("/collections/{name}/points/batch")
+    def several(name: str, body: Json) -> dict[str, Any]:
+        return _answer([_done()] * qdrant_change.several(part, name, body))
+
+
+def _changing(part: Store, kind: str) -> Any:
+    def change(name: str, body: Json) -> dict[str, Any]:
+        qdrant_change.OPERATIONS[kind](part, name, body)
+        return _answer(_done())
+
+    return change
 
 
 def _points(api: FastAPI, part: Store) -> None:
-    @api.put("/collections/{name}/points")
-    def upsert(name: str, body: Json) -> dict[str, Any]:
-        part.upsert(name, [read_point(row) for row in read_rows(body)])
-        return _answer(_done())
-
     @api.post("/collections/{name}/points")
     def retrieve(name: str, body: Json) -> dict[str, Any]:
-        points = part.get(name, [read_id(id) for id in read_list(body, "ids")])
-        return _answer([write_record(point, body) for point in points])
-
-    @api.post("/collections/{name}/points/delete")
-    def delete(name: str, body: Json) -> dict[str, Any]:
-        ids, where = ([read_id(id) for id in read_list(body, "points")], {}) if "points" in body else read_condition(body.get("filter"))
-        part.delete(name, ids, where or None)
-        return _answer(_done())
+        only(body, {"ids", "with_payload", "with_vector"}, "a retrieval")
+        check_shown(body)
+        naming = part.info(name).naming
+        return _answer([write_record(point, body, naming) for point in part.get(name, [read_id(id) for id in read_list(body, "ids")])])
 
     @api.post("/collections/{name}/points/count")
     def count(name: str, body: Json) -> dict[str, Any]:
-        ids, where = read_condition(body.get("filter"))
-        return _answer({"count": part.count(name, where or None) if ids is None else len(part.get(name, ids))})
+        only(body, {"filter", "exact"}, "a count")
+        return _answer({"count": part.count(name, read_filter(body.get("filter")))})
 
     @api.post("/collections/{name}/points/scroll")
     def scroll(name: str, body: Json) -> dict[str, Any]:
-        limit, offset = check_limit(read_whole(body.get("limit"), "limit", 10)), body.get("offset")
-        # Qdrant's offset is the first point of the page, ours the last one before it
-        after = None if offset is None or not id_number(offset) else str(uuid.UUID(int=id_number(offset) - 1))
-        points = part.scroll(name, read_where(body.get("filter")), limit, after)
-        follows = uuid.UUID(point_uuid(points[-1].id)).int + 1 if len(points) == limit else 2**128
-        page = write_id(str(uuid.UUID(int=follows))) if follows < 2**128 else None
-        return _answer({"points": [write_record(point, body) for point in points], "next_page_offset": page})
+        return _answer(scrolled(part, name, body))
 
     @api.get("/collections/{name}/points/{id}")
     def one(name: str, id: str) -> dict[str, Any]:
-        found = part.get(name, [read_id(int(id) if id.isdecimal() and len(id) <= 20 else id)])
-        if not found:
+        points = part.get(name, [read_id(int(id) if id.isdecimal() and len(id) <= 20 else id)])
+        if not points:
             raise NotFound(f"There is no point {id} in the collection {name}; scroll lists those that there are.")
-        return _answer(write_record(found[0], {"with_vector": True}))
+        return _answer(write_record(points[0], {"with_vector": True}, part.info(name).naming))
 
 
 def _searches(api: FastAPI, part: Store) -> None:
     @api.post("/collections/{name}/points/query")
     def query(name: str, body: Json) -> dict[str, Any]:
-        return _answer({"points": _query(part, name, body)})
+        return _answer({"points": found(part, name, body)})
 
     @api.post("/collections/{name}/points/query/batch")
     def batch(name: str, body: Json) -> dict[str, Any]:
-        return _answer([{"points": _query(part, name, read_object(search, "searches"))} for search in read_list(body, "searches")])
+        only(body, {"searches"}, "a batch of queries")
+        return _answer([{"points": found(part, name, read_object(search, "searches"))} for search in read_list(body, "searches")])
 
-
-def _query(part: Store, name: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    limit, offset = check_limit(read_whole(body.get("limit"), "limit", 10)), read_whole(body.get("offset"), "offset")
-    threshold = body.get("score_threshold")
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
-        raise BadRequest(f"`score_threshold` must be a number; it is {threshold!r:.80}.", param="score_threshold")
-    prefetch = body.get("prefetch") or []
-    prefetch = [prefetch] if isinstance(prefetch, dict) else [read_object(arm, "prefetch") for arm in read_list(body, "prefetch")] if prefetch else []
-    if prefetch:
-        k, outer = _fusion(body.get("query")), read_where(body.get("filter"))
-        arms = [_arm(part, name, {**arm, "limit": read_whole(arm.get("limit"), "limit", limit)}, outer) for arm in prefetch]
-        hits = fuse(arms, k, limit + offset)
-    else:
-        hits = _arm(part, name, {**body, "limit": limit + offset}, None)
-    return [write_hit(hit, body) for hit in hits[offset:] if threshold is None or hit.score >= threshold]
-
-
-def _arm(part: Store, name: str, body: Mapping[str, Any], outer: dict[str, Any] | None) -> list[Scored]:
-    """One nearest-neighbour search; `outer` is the filter around all arms."""
-    if body.get("prefetch"):
-        raise BadRequest("A prefetch inside a prefetch is not supported here; fuse one level, or use a server by QDRANT_URL.", param="prefetch")
-    wanted = body.get("query")
-    wanted = wanted["nearest"] if isinstance(wanted, dict) and "nearest" in wanted else wanted
-    where, using = {**(read_where(body.get("filter")) or {}), **(outer or {})} or None, body.get("using")
-    limit = check_limit(body["limit"])
-    if isinstance(wanted, list) and using in (None, "", DENSE):
-        return part.query(name, vector=read_dense(wanted), limit=limit, where=where)
-    if isinstance(wanted, dict) and "indices" in wanted and using in (None, WORDS):
-        return part.query(name, sparse=read_sparse(wanted), limit=limit, where=where)
-    raise BadRequest(f"This query (using {using!r}) is not supported; send a vector for {DENSE!r}, indices and values for {WORDS!r}, or a "
-                     "fusion of them.", param="query")
-
-
-def _fusion(query: Any) -> int:
-    """The constant of rank fusion that a query over prefetches asks for."""
-    if isinstance(query, dict) and query.get("fusion") == "rrf":
-        return DEFAULT_K
-    if isinstance(query, dict) and isinstance(query.get("rrf"), dict) and not query["rrf"].get("weights"):
-        return read_whole(query["rrf"].get("k"), "k") or DEFAULT_K
-    raise BadRequest("Only an unweighted rank fusion (`rrf`) can join prefetches here; use a Qdrant server by QDRANT_URL for others.", param="query")
+    @api.post("/collections/{name}/points/query/groups")
+    def groups(name: str, body: Json) -> dict[str, Any]:
+        return _answer({"groups": grouped(part, name, body)})
 
 
 def _answer(result: Any) -> dict[str, Any]:
     return {"result": result, "status": "ok", "time": 0.0}
 
 
-def _done() -> dict[str, Any]:
+def _done() -> Mapping[str, Any]:
     return {"operation_id": 0, "status": "completed"}
 
 
@@ -203,5 +182,3 @@ def _exists(part: Store, name: str) -> bool:
     except NotFound:
         return False
     return True
-
-

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from suite.knowledge.progress import shown
 from suite.knowledge.read import absolute
-from suite.knowledge.record import Added, Answer, Document, Hit, checked_name
+from suite.knowledge.record import Added, Answer, Document, Hits, checked_name
 from suite.render import card
 
 
@@ -17,16 +18,23 @@ class Collection:
         self._face, self.name, self._cwd = face, checked_name(name), Path(cwd)
 
     def add(self, *patterns: str) -> Added:
-        """Index the files that the patterns name, skipping what has not changed; a folder stands for everything in it."""
-        return self._face.add(self.name, list(patterns), self._cwd)
+        """Index the files that the patterns name, skipping what has not changed; a folder stands for everything in it.
 
-    def search(self, question: str, topk: int | None = None, retriever: str = "default") -> list[Hit]:
-        """The chunks that match, best first; `retriever` sparse, dense or hybrid instead of the default is for comparing."""
+        What takes longer than a second shows its progress, in the host.
+        """
+        return self._face.add(self.name, list(patterns), self._cwd, shown)
+
+    def search(self, question: str, topk: int | None = None, retriever: str = "default") -> Hits:
+        """The chunks that match, best first; `retriever` other than the default is for comparing."""
         return self._face.search(self.name, question, topk, retriever)
 
     def ask(self, question: str, topk: int | None = None) -> Answer:
         """An answer written from the chunks that match, with citations."""
         return self._face.ask(self.name, question, topk)
+
+    def rebuild(self) -> int:
+        """Move the collection over to the embedding model in use, while it goes on being searched; returns the number of chunks."""
+        return self._face.rebuild(self.name, shown)
 
     def documents(self) -> list[Document]:
         """The indexed documents, by path."""

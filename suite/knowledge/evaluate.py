@@ -127,7 +127,7 @@ def evaluate_dataset(face: Any, file: Path, folder: Path, retrievers: Sequence[s
                      progress: Callable[[Iterable[Question]], Iterable[Question]] = iter) -> Evaluation:
     """The same on a file in SQuAD's format: its paragraphs are written into `folder`, indexed by `face` as a collection of its own, and dropped.
 
-    Raises BadRequest as `squad` does.
+    Raises BadRequest as `squad` does, and when a paragraph is not indexed: `folder` has to be one that `face` may read.
     """
     paragraphs, questions = squad(file)
     collection = f"dataset-{uuid.uuid4().hex[:12]}"
@@ -135,7 +135,11 @@ def evaluate_dataset(face: Any, file: Path, folder: Path, retrievers: Sequence[s
     for path, paragraph in zip(paths, paragraphs, strict=True):
         path.write_text(paragraph, encoding="utf-8")
     try:
-        face.add(collection, [str(folder)], folder)
+        added = face.add(collection, [str(folder)], folder)
+        if added.skipped:
+            path, why = added.skipped[0]
+            raise BadRequest(f"{len(added.skipped)} of {len(paragraphs)} paragraphs were not indexed, the first ({path}) because: {why}",
+                             param="folder")
         return evaluate(lambda question, limit, retriever: face.search(collection, question, limit, retriever),
                         [Question(text, str(paths[place])) for text, place in questions], retrievers, progress)
     finally:

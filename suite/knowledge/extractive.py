@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from suite.knowledge.record import Hit
+from suite.text.blocks import blocks
 from suite.text.sentences import sentences
 from suite.text.terms import terms, weight
 
@@ -14,6 +15,7 @@ MOST = 2  # sentences
 ENOUGH = 0.6  # share of the best sentence's score that a second one must have
 ALREADY = 0.5  # how much a word counts that the sentence before has too
 _NUMBER = re.compile(r"\[\d+\]")
+_WORD, _FENCE = re.compile(r"[^\W_]"), re.compile(r"\s*(?:```|~~~)")
 
 
 def extractive(question: str, hits: Sequence[Hit]) -> str:
@@ -21,8 +23,7 @@ def extractive(question: str, hits: Sequence[Hit]) -> str:
 
     A word of the question counts by how few of the sentences have it. Where no sentence has any, it is the first sentence of the best passage.
     """
-    found = [(number, hit.text[span.start:span.end]) for number, hit in enumerate(hits, 1) for span in sentences(hit.text)]
-    found = [(number, sentence) for number, sentence in found if not sentence.startswith("#")] or found
+    found = [(number, sentence) for number, hit in enumerate(hits, 1) for sentence in _sentences(hit.text)]
     held = [set(terms(sentence)) for _, sentence in found]
     asked = set(terms(question))
     worth = {term: weight(term) * math.log(1 + len(held) / (1 + sum(term in each for each in held))) for term in asked}
@@ -38,6 +39,19 @@ def extractive(question: str, hits: Sequence[Hit]) -> str:
         chosen.append(at)
         said |= held[at]
     return " ".join(f"{found[at][1]} [{found[at][0]}]" for at in sorted(chosen))
+
+
+def _sentences(text: str) -> list[str]:
+    """What may stand as an answer: sentences, rows of a table below its head, lines of code; headings only where there is nothing else."""
+    found: list[str] = []
+    for block in blocks(text):
+        part = text[block.start:block.end]
+        if block.kind == "prose":
+            found += [part[span.start:span.end] for span in sentences(part)]
+        elif block.kind != "heading":
+            lines = [line.strip() for line in part.splitlines() if _WORD.search(line) and not _FENCE.match(line)]
+            found += [f"{lines[0]}\n{row}" for row in lines[1:]] if block.kind == "table" and len(lines) > 1 else lines
+    return found or [text.strip()]
 
 
 def grounded(text: str, hits: Sequence[Hit]) -> bool:

@@ -11,7 +11,9 @@ from suite.render import card, table
 from suite.serving.reply import Reply
 
 MAX_TOPK = 50
-RETRIEVERS = ("default", "sparse", "dense", "hybrid")  # what `ask` uses; by words; by meaning; both, whatever the language
+# what `ask` uses; by words; by meaning; both by rank, whatever the language; the first without the reranker, where there is one
+RETRIEVERS = ("default", "sparse", "dense", "hybrid", "fused")
+CURRENT, MOVED, STALE, MISSING = "current", "moved", "stale", "missing"  # states of a citation
 MAX_QUESTION = 4000  # characters
 _NAME = re.compile(r"\w[\w.-]{0,79}")
 
@@ -19,16 +21,29 @@ _NAME = re.compile(r"\w[\w.-]{0,79}")
 class TextEmbedder(Protocol):
     """What knowledge needs of the embedding part."""
 
-    model: Any  # .name, .dim
+    model: Any  # .name, .dim, .max_tokens, .cosines
 
-    def embed(self, texts: list[str]) -> Any:
-        """One row of `model.dim` numbers per text."""
+    def embed(self, texts: list[str], kind: str = "passage") -> Any:
+        """One row of `model.dim` numbers per text; `kind` is passage or query."""
+
+    def head(self, text: str, kind: str = "passage") -> str:
+        """The longest beginning of a text that `embed` takes whole."""
+
+    def tokens(self, texts: list[str]) -> list[int]:
+        """How many tokens each text is to the model, with those it adds itself."""
 
     def reads(self, text: str) -> bool:
         """Whether the model knows the language of the text."""
 
     def ready(self) -> Any:
         """A State."""
+
+
+class Ranker(Protocol):
+    """What knowledge needs of a reranker."""
+
+    def scores(self, question: str, texts: list[str]) -> list[float]:
+        """How well each text answers the question; higher is better."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,10 @@ class Added:
 
 @dataclass(frozen=True)
 class Hit:
-    """A chunk that matched: characters `start` to `end` of `document`. `arm` is words, dense or both; scores compare within one search only."""
+    """A chunk that matched: characters `start` to `end` of `document`, below these `headings`, and the white space `after` it.
+
+    `arm` is words, dense or both; scores compare within one search only; `cosine` is that of question and chunk, where the dense arm found it.
+    """
 
     document: str
     page: int | None  # None where the format has no pages
@@ -96,25 +114,47 @@ class Hit:
     arm: str
     chunk: int = 0
     id: str = ""
+    headings: tuple[str, ...] = ()
+    after: str = ""
+    cosine: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return asdict(self)
+        return {**asdict(self), "headings": list(self.headings)}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Hit:
         """The record that `to_dict` gave."""
-        return cls(**body)
+        return cls(**{**body, "headings": tuple(body["headings"])})
 
     def __repr__(self) -> str:
         return f"Hit({self.document}[{self.start}:{self.end}], score={self.score:.3g}, arm={self.arm}, {self.text[:60]!r})"
+
+
+class Hits(list[Hit]):
+    """What a search found, best first; a notebook shows it as a table."""
+
+    def frame(self) -> Any:
+        """The hits as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame([hit.to_dict() for hit in self])
+
+    def __repr__(self) -> str:
+        return "[" + ",\n ".join(map(repr, self)) + "]"
+
+    def _repr_html_(self) -> str:
+        rows = [(number, hit.document.rsplit("/", 1)[-1], " › ".join(hit.headings), hit.text[:160], f"{hit.score:.3f}", hit.arm)
+                for number, hit in enumerate(self, 1)]
+        return table(("#", "file", "headings", "text", "score", "found by"), rows)
 
 
 @dataclass(frozen=True)
 class Citation:
     """A passage that the model was given as `[number]`: characters `start` to `end` of the file at `path` are `quote`.
 
-    `current` is false when the file no longer has that text there: it was changed, moved or removed after it was indexed.
+    `state`, by the file as it is when the answer is shown: current; moved, when the quote stands elsewhere in it by now (`start` and `end` say
+    where); stale, when it does not stand there any more; missing, when there is no such document any more.
     """
 
     number: int
@@ -123,26 +163,33 @@ class Citation:
     start: int
     end: int
     quote: str
-    current: bool = True
+    state: str = CURRENT
+
+    @property
+    def current(self) -> bool:
+        """Whether the file holds the quote exactly where it was when it was indexed."""
+        return self.state == CURRENT
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return asdict(self)
+        """JSON form, with `current`."""
+        return {**asdict(self), "current": self.current}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Citation:
         """The record that `to_dict` gave."""
-        return cls(**body)
+        return cls(**{name: value for name, value in body.items() if name != "current"})
 
     def __repr__(self) -> str:
-        return f"[{self.number}] {self.path}[{self.start}:{self.end}]{'' if self.current else ' (changed since)'} {self.quote[:60]!r}"
+        page = f", page {self.page}" if self.page else ""
+        return f"[{self.number}] {self.path}[{self.start}:{self.end}]{page}{'' if self.current else f' ({self.state})'} {self.quote[:60]!r}"
 
 
 @dataclass(frozen=True)
 class Answer:
     """An answer from documents. `reply` is None when no passage matched, or no model answered; `smoke`: its words prove nothing.
 
-    `extractive` says that the text is sentences of the passages, not a model's words, and `why`.
+    `extractive` says that the text is sentences of the passages, not a model's words, and `why`; `refused` that the documents do not say it;
+    `cached` that the same question was answered before, from the same documents by the same model.
     """
 
     text: str
@@ -152,29 +199,32 @@ class Answer:
     hits: tuple[Hit, ...]
     extractive: bool = False
     why: str = ""
+    refused: bool = False
+    cached: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {"text": self.text, "citations": [citation.to_dict() for citation in self.citations],
                 "reply": None if self.reply is None else self.reply.to_dict(), "smoke": self.smoke, "hits": [hit.to_dict() for hit in self.hits],
-                "extractive": self.extractive, "why": self.why}
+                "extractive": self.extractive, "why": self.why, "refused": self.refused, "cached": self.cached}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Answer:
         """The record that `to_dict` gave."""
         return cls(body["text"], tuple(Citation.from_dict(row) for row in body["citations"]),
                    None if body["reply"] is None else Reply.from_dict(body["reply"]), body["smoke"],
-                   tuple(Hit.from_dict(row) for row in body["hits"]), body["extractive"], body["why"])
+                   tuple(Hit.from_dict(row) for row in body["hits"]), body["extractive"], body["why"], body["refused"], body["cached"])
 
     def __repr__(self) -> str:
-        marks = f"{', extractive' if self.extractive else ''}{', smoke model' if self.smoke else ''}"
+        said = {"extractive": self.extractive, "smoke model": self.smoke, "refused": self.refused, "cached": self.cached}
+        marks = "".join(f", {word}" for word, so in said.items() if so)
         lines = [f"Answer({self.text!r}{marks})", *(f"  {row!r}" for row in self.citations)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         note = f"Extractive, the passages' own sentences: {self.why}." if self.extractive else \
             "Written by a smoke model: the citations are real, the words are no measure of any model." if self.smoke else ""
-        rows = [(row.number, row.path, f"{row.start}–{row.end}", row.quote[:200], "" if row.current else "changed since") for row in self.citations]
+        rows = [(row.number, row.path, f"{row.start}–{row.end}", row.quote[:200], "" if row.current else row.state) for row in self.citations]
         return card("Answer", [("text", self.text)], note, "smoke" if self.smoke else "") + table(("#", "file", "characters", "quote", ""), rows)
 
 

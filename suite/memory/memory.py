@@ -14,7 +14,7 @@ from suite.errors import BadRequest, NotFound, SuiteError
 from suite.memory import expire as expiring
 from suite.memory.recall import by_vector, by_words, fuse
 from suite.memory.record import Recalled, Remembered, TextEmbedder, checked_text, flatten, store_name
-from suite.memory.remember import alive, fetch, insert, prepare
+from suite.memory.remember import alive, fetch, insert, prepare, renew_terms
 from suite.memory.sync import VectorSync
 from suite.memory.table import memories
 from suite.monitoring.probe import State, bad, good, guarded
@@ -61,7 +61,8 @@ class Memory:
         """The remembered turns of a project that match, best first.
 
         `words` ranks by BM25, `vector` by meaning, `hybrid` by reciprocal rank fusion of both. A query that the embedding model cannot read is
-        searched by words alone under `hybrid`, which each record's `note` says; under `vector` it raises BadRequest.
+        searched by words alone under `hybrid`, which each record's `note` says; under `vector` it raises BadRequest. Of one that is longer than
+        the model reads the beginning counts for the meaning, which the `note` says too.
         """
         checked_text(query, "query", MAX_QUERY)
         if how not in ("hybrid", "words", "vector"):
@@ -73,7 +74,9 @@ class Memory:
         vectors: list[tuple[str, float]] = []
         if how != "words":
             if self._embedder.reads(query):
-                vectors = self._nearest(project, query, max(limit, DEPTH))
+                asked = self._embedder.head(query, kind="query")
+                vectors = self._nearest(project, asked, max(limit, DEPTH))
+                note = "" if asked == query else f"{self._embedder.model.name} reads no more than the query's beginning, so that counted."
             elif how == "vector":
                 raise BadRequest(f"{self._unread(query)}; recall it with how='words' or how='hybrid'.", param="how")
             else:
@@ -103,7 +106,11 @@ class Memory:
         return count
 
     def sync(self) -> dict[str, int]:
-        """Write the vectors that are pending and make the removals that are queued; raises what the store or the embedder raises."""
+        """Write the vectors that are pending and make the removals that are queued; raises what the store or the embedder raises.
+
+        Search terms that an earlier version stored are renewed first.
+        """
+        renew_terms(self._storage)
         return self._sync.run()
 
     def stats(self, project: str = "") -> dict[str, Any]:
@@ -186,7 +193,7 @@ class Memory:
             return list(connection.execute(sa.select(memories.c.id).where(memories.c.project == project)).scalars())
 
     def _nearest(self, project: str, query: str, limit: int) -> list[tuple[str, float]]:
-        return by_vector(self._store, project, self._embedder.embed([query])[0].tolist(), limit)
+        return by_vector(self._store, project, self._embedder.embed([query], kind="query")[0].tolist(), limit)
 
     def _recalled(self, ranked: list[tuple[str, float]], words: set[str], vectors: set[str], note: str, limit: int) -> list[Recalled]:
         living = fetch(self._storage, [identity for identity, _ in ranked], time.time())  # a vector may outlive its turn for a moment

@@ -24,8 +24,11 @@ class TextEmbedder(Protocol):
 
     model: Any  # .name, .dim
 
-    def embed(self, texts: list[str]) -> Any:
-        """One row of `model.dim` numbers per text."""
+    def embed(self, texts: list[str], kind: str = "passage") -> Any:
+        """One row of `model.dim` numbers per text; `kind` is passage or query."""
+
+    def head(self, text: str, kind: str = "passage") -> str:
+        """The longest beginning of a text that `embed` takes whole."""
 
     def reads(self, text: str) -> bool:
         """Whether the model knows the language of the text."""

@@ -14,9 +14,10 @@ from suite.errors import BadRequest
 from suite.memory.importance import KEPT_DAYS, expiry, importance
 from suite.memory.record import MAX_NAME, Remembered, checked_text, from_row
 from suite.memory.table import memories, memory_removals, memory_terms
-from suite.text.terms import terms
+from suite.text.terms import RECIPE, terms
 
 MAX_TAGS = 32
+AT_ONCE = 100  # turns whose terms are renewed in one transaction
 
 
 def prepare(question: Any, reply: Any, project: Any, *, model: str, tags: tuple[str, ...], session: str, level: int | None) -> Remembered:
@@ -36,12 +37,33 @@ def prepare(question: Any, reply: Any, project: Any, *, model: str, tags: tuple[
 def insert(storage: Any, memory: Remembered) -> None:
     """Write a turn and its terms, both or neither."""
     counts = Counter(terms(f"{memory.question}\n{memory.reply}"))
-    values = {**memory.to_dict(), "tags": json.dumps(memory.tags, ensure_ascii=False), "length": sum(counts.values())}
+    values = {**memory.to_dict(), "tags": json.dumps(memory.tags, ensure_ascii=False), "length": sum(counts.values()), "recipe": RECIPE}
     columns = {name: value for name, value in values.items() if name in memories.c}
     with storage.begin() as connection:
         connection.execute(sa.insert(memories).values(**columns))
         if counts:
             connection.execute(sa.insert(memory_terms), [{"memory": memory.id, "term": term, "count": count} for term, count in counts.items()])
+
+
+def renew_terms(storage: Any) -> int:
+    """Store the search terms of turns that were kept under another recipe anew, and return how many those were; a few turns to a transaction."""
+    done = 0
+    while True:
+        with storage.read() as connection:
+            columns = (memories.c.id, memories.c.question, memories.c.reply)
+            old = connection.execute(sa.select(*columns).where(memories.c.recipe != RECIPE).limit(AT_ONCE)).all()
+        if not old:
+            return done
+        counts = {row.id: Counter(terms(f"{row.question}\n{row.reply}")) for row in old}
+        with storage.begin() as connection:
+            kept = set(connection.execute(sa.select(memories.c.id).where(memories.c.id.in_(list(counts)))).scalars())  # not forgotten meanwhile
+            connection.execute(sa.delete(memory_terms).where(memory_terms.c.memory.in_(list(kept))))
+            rows = [{"memory": id, "term": term, "count": count} for id in kept for term, count in counts[id].items()]
+            if rows:
+                connection.execute(sa.insert(memory_terms), rows)
+            for id in kept:
+                connection.execute(sa.update(memories).where(memories.c.id == id).values(length=sum(counts[id].values()), recipe=RECIPE))
+        done += len(kept)
 
 
 def fetch(storage: Any, ids: list[str], now: float | None = None) -> dict[str, Remembered]:

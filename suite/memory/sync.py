@@ -89,7 +89,8 @@ class VectorSync:
         name, model = store_name(project), self._embedder.model
         texts = {memory.id: f"{memory.question}\n{memory.reply}"[:self._longest] for memory in batch}
         readable = [identity for identity, text in texts.items() if self._embedder.reads(text)]
-        rows = self._embedder.embed([texts[identity] for identity in readable]) if readable else []
+        beginnings = [self._embedder.head(texts[identity]) for identity in readable]  # a turn that the model cannot read whole
+        rows = self._embedder.embed(beginnings) if readable else []
         vectors = {identity: row.tolist() for identity, row in zip(readable, rows, strict=True)}
         self._store.create(name, model.dim)
         self._store.upsert(name, [Point(memory.id, vectors.get(memory.id), None, {"project": project, "embedder": model.name}) for memory in batch])

@@ -20,6 +20,7 @@ memories = Table(
     Column("created", Float, nullable=False, index=True),
     Column("expires", Float, nullable=True, index=True),  # null: never
     Column("sync", String(10), nullable=False, index=True),  # pending, synced, failed
+    Column("recipe", Integer, nullable=False, index=True, server_default="0"),  # of the search terms that are stored with it
 )
 
 memory_terms = Table(

@@ -67,7 +67,7 @@ def _served(alias: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _known(entry: CatalogModel, models_dir: Path) -> dict[str, Any]:
-    present = entry.bundled or (models_dir / (entry.name if entry.role == "embedding" else entry.file)).exists()
+    present = entry.bundled or (models_dir / (entry.name if entry.package else entry.file)).exists()
     checked = "unverified" if not entry.sha256 else "not checked" if present else ""
     return {"alias": "", "server": "", "model": entry.name, "loaded": False, "ready": False, "state": "present" if present else "absent",
             "smoke": entry.smoke, "context": entry.context, "slots": 0, "tokens_per_s": 0.0, "present": present, "licence": entry.licence,

@@ -7,7 +7,7 @@ readers get the tokens one by one at an even distance (`gap`), also while a port
 
 from __future__ import annotations
 
-GAP = 3.6  # how many times farther apart than usual the tokens of a reply may come, when prompts are read beside it
+GAP = 3.3  # how many times farther apart than usual the tokens of a reply may come, when prompts are read beside it
 READ_S = 0.75  # seconds that one portion of a prompt should take: a new request waits so long at most
 LEAST, WEIGHT = 16, 0.25
 SPARE = 1.5  # how much longer than foreseen a portion may take before a reader notices; costs nothing but writing farther ahead

@@ -25,6 +25,21 @@ TRIES = 4  # times that a connection may break without a new byte
 SECONDS = 30.0  # that the hub may be silent
 SPARE = 64 << 20  # bytes of disk that stay free
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Reading = Callable[[Place, str], str]  # a file and, where it was just computed, its sha256 → its sha256; WeightsError for a file of no use
+
+
+def gguf(place: Place, digest: str = "") -> str:
+    """The sha256 of a whole GGUF model of the hash that the catalogue pins; WeightsError for anything else."""
+    return check(place, digest).sha256
+
+
+def plain(place: Place, digest: str = "") -> str:
+    """The sha256 of any file, if it is the one that the catalogue pins; WeightsError where it is another."""
+    with place.path.open("rb") as file:
+        found = digest or hashlib.file_digest(file, "sha256").hexdigest()
+    if place.entry and place.entry.sha256 not in ("", found):
+        raise WeightsError(f"{place.path} has the sha256 {found}, but the catalogue says {place.entry.sha256}; copy the file again.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -52,9 +67,11 @@ class _Remote:
         return self.etag if len(self.etag) == 64 and set(self.etag) <= set("0123456789abcdef") else ""
 
 
-def pull(entry: CatalogModel, models_dir: Path, endpoint: str, token: str = "", progress: Callable[..., Any] | None = None) -> Pulled:
+def pull(entry: CatalogModel, models_dir: Path, endpoint: str, token: str = "", progress: Callable[..., Any] | None = None, *,
+         reading: Reading = gguf, revision: str = "") -> Pulled:
     """Fetch `entry` unless a good file of it is there. `progress` makes a tqdm bar; none is shown without it.
 
+    `reading` says whether a file is a good one, `revision` which commit or branch of the repository is meant; the main branch when empty.
     Raises BadRequest for a model that no hub carries; WeightsError: hub not reachable, file not there or not to be had without a token, disk
     full, connection broken for good, wrong size or hash, no model. What was fetched so far stays, and the next call goes on from there.
     """
@@ -64,8 +81,8 @@ def pull(entry: CatalogModel, models_dir: Path, endpoint: str, token: str = "", 
     try:
         models_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(models_dir / f".{entry.file}.lock", timeout=0):
-            there = _present(entry, target)
-            return there or _Pull(entry, target, endpoint.rstrip("/"), token).run(progress)
+            there = _present(entry, target, reading)
+            return there or _Pull(entry, target, endpoint.rstrip("/"), token, reading, revision).run(progress)
     except Timeout:
         raise WeightsError(f"Another process is fetching {entry.file} into {models_dir}; wait for it, or end it and pull again.") from None
     except OSError as error:
@@ -88,22 +105,23 @@ def proof(entry: CatalogModel | None, file: str, sha256: str, models_dir: Path) 
     return "hub" if sha256 and recorded(models_dir).get(file, {}).get("sha256") == sha256 else ""
 
 
-def _present(entry: CatalogModel, target: Path) -> Pulled | None:
+def _present(entry: CatalogModel, target: Path, reading: Reading) -> Pulled | None:
     """A whole file of the right hash that is there already; a damaged one is as good as none."""
     if not target.exists():
         return None
     try:
-        weights = check(Place(target, entry, "suite models pull"))
+        sha256 = reading(Place(target, entry, "suite models pull"), "")
     except WeightsError:
         return None
-    return Pulled(target, weights.sha256, proof(entry, entry.file, weights.sha256, target.parent), 0)
+    return Pulled(target, sha256, proof(entry, entry.file, sha256, target.parent), 0)
 
 
 class _Pull:
     """One fetch, under the lock."""
 
-    def __init__(self, entry: CatalogModel, target: Path, endpoint: str, token: str) -> None:
+    def __init__(self, entry: CatalogModel, target: Path, endpoint: str, token: str, reading: Reading, revision: str) -> None:
         self.entry, self.target, self.endpoint = entry, target, endpoint
+        self.reading, self.revision = reading, revision
         parts = urlsplit(endpoint)
         # a token is not shown to everybody on the way
         self.token = token if parts.scheme == "https" or parts.hostname in LOOPBACK else ""
@@ -123,7 +141,7 @@ class _Pull:
         if before < remote.size:
             self._fetch(remote, part, progress)
         sha256 = self._hashed(remote, part)
-        check(Place(part, None, "suite models pull"), sha256)
+        self.reading(Place(part, None, "suite models pull"), sha256)
         os.replace(part, self.target)
         self._record(remote, sha256)
         return Pulled(self.target, sha256, proof(self.entry, self.entry.file, sha256, self.target.parent), remote.size - before)
@@ -136,7 +154,7 @@ class _Pull:
 
         constants.HF_HUB_DISABLE_TELEMETRY = True
         name, source = self.entry.remote or self.entry.file, self.entry.source
-        url = huggingface_hub.hf_hub_url(source, name, endpoint=self.endpoint)
+        url = huggingface_hub.hf_hub_url(source, name, revision=self.revision or None, endpoint=self.endpoint)
         try:
             found = huggingface_hub.get_hf_file_metadata(url, token=self.token or False, timeout=SECONDS, endpoint=self.endpoint,
                                                          library_name="local-ai-suite", library_version=__version__)

@@ -2,9 +2,10 @@
 
     python -m suite.serving.random_model TARGET.gguf
 
-It needs no network and no licence, and computes exactly as much as a trained model of its shape does; the usual shape is that of Qwen2.5-0.5B, whose
-vocabulary the report's models have too. It never ends a reply by itself and says nothing but whole words, one token each: the rows of all
-other tokens in the embedding, by which the next token is chosen too, are so small that the best of many random scores is never one of theirs.
+It needs no network and no licence, and computes exactly as much as a trained model of its shape does. The usual shape has the vocabulary of the
+report's models and, as they have, widths that 256 divides: Qwen2.5-0.5B's own 896 would leave nine tenths of a "Q4_K_M" in other formats. It never
+ends a reply by itself and says nothing but whole words, one token each: the rows of all other tokens in the embedding, by which the next token is
+chosen too, are so small that the best of many random scores is never one of theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from suite.errors import WeightsError
 
-RECIPE = 3  # part of the file's name: another recipe makes another file
+RECIPE = 4  # part of the file's name: another recipe makes another file
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwxyz", "aeiou"
 ROLES = ("system", "user", "assistant", "tool")
 CONTROLS = ("<|im_start|>", "<|im_end|>")
@@ -39,11 +40,11 @@ MAKING_SECONDS = 1800
 class Shape:
     """The sizes of a llama; `words` is how many whole words its vocabulary has (every beginning of a word is a word too)."""
 
-    width: int = 896
+    width: int = 1024
     layers: int = 24
-    heads: int = 14
-    kv_heads: int = 2
-    feed_forward: int = 4864
+    heads: int = 16
+    kv_heads: int = 4
+    feed_forward: int = 4096
     words: int = 151_561  # with bytes, controls and single characters Qwen's 151,936
     context: int = 8192
 

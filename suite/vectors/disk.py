@@ -28,6 +28,11 @@ def require_room(place: Path, name: str, room: int = ROOM) -> None:
                            "free some space, then try again.")
 
 
+def has_room(place: Path, room: int = ROOM) -> bool:
+    """Whether `room` bytes are free where `place` is."""
+    return shutil.disk_usage(place).free >= room
+
+
 def used(folder: Path) -> int:
     """Bytes that the files of a folder take on the disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
@@ -48,7 +53,7 @@ def _copy(source: Path, target: Path) -> None:
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with source.open("rb", buffering=0) as old, os.fdopen(handle, "wb", buffering=0) as new:
         size = os.fstat(old.fileno()).st_size
-        for start, end in _filled(old.fileno(), size):
+        for start, end in filled(old.fileno(), size):
             while start < end:
                 block = os.pread(old.fileno(), min(BLOCK, end - start), start)
                 if not block:
@@ -57,7 +62,7 @@ def _copy(source: Path, target: Path) -> None:
         new.truncate(size)
 
 
-def _filled(handle: int, size: int) -> Iterator[tuple[int, int]]:
+def filled(handle: int, size: int) -> Iterator[tuple[int, int]]:
     """The ranges of a file that hold data; all of it where the system cannot say."""
     end = 0
     while end < size:

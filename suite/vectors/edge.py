@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,13 +16,14 @@ from suite.errors import BadRequest, NotFound, NotReady, StorageError, SuiteErro
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.vectors.deep import PREFIX, write_find_delete
 from suite.vectors.disk import ROOM_TO_OPEN, require_room
+from suite.vectors.meta import META, read_meta
+from suite.vectors.optimize import AFTER, Optimizer, Runs
 from suite.vectors.shard import Shard
-from suite.vectors.store import CollectionInfo, Point, Scored, Where, check_name, check_shape
+from suite.vectors.snapshot import SNAPSHOTS, Snapshots
+from suite.vectors.store import OURS, CollectionInfo, Naming, Point, Scored, Where, check_name, check_same, check_shape
 
-META, SHARD, LOCK, OWNER = "meta.json", "shard", "store.lock", "store.pid"
-FORMAT = 1
-OPTIMIZE_AFTER = 5000  # changed points; below that, exact search is faster than keeping an index fresh
-CLOSE_WAIT = 10  # seconds that close() waits for a running optimization
+LOCK, OWNER = "store.lock", "store.pid"
+DROPPED, REPLACED = ".dropped-", ".replaced-"
 
 
 class EdgeStore:
@@ -30,7 +31,7 @@ class EdgeStore:
 
     name = "qdrant"
 
-    def __init__(self, folder: Path, optimize_after: int = OPTIMIZE_AFTER) -> None:
+    def __init__(self, folder: Path, optimize_after: int = AFTER) -> None:
         self.folder = folder
         self._optimize_after = optimize_after
         self._shards: dict[str, Shard] = {}
@@ -39,8 +40,8 @@ class EdgeStore:
         self._opened = False
         self._changing = threading.RLock()  # guards the table of collections, never held during a search or a write of points
         self._lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
-        self._wake = threading.Event()
-        self._optimizer: threading.Thread | None = None
+        self._optimizer: Optimizer | None = None
+        self.snapshots = Snapshots(folder, self._shard, self._all, self._adopt)
 
     def start(self) -> None:
         """Open the store; a failure is remembered for `ready`, never raised."""
@@ -59,32 +60,21 @@ class EdgeStore:
                 return
             self._take()
             try:
-                for path in sorted(self.folder.iterdir()):
-                    if path.is_dir():
-                        require_room(self.folder, path.name, ROOM_TO_OPEN)
-                    self._open_one(path)
+                self._open_all()
             except (StorageError, OSError) as error:
-                self._lock.release()
+                self._release()
                 raise _unusable(self.folder, error) if isinstance(error, OSError) else error from error
-            self._opened, self._wake = True, threading.Event()
-            self._optimizer = threading.Thread(target=self._optimize, args=(self._wake,), name="suite-vectors-optimize", daemon=True)
-            self._optimizer.start()
+            self._opened = True
+            self._optimizer = Optimizer(self._present, self._optimize_after)
 
     def close(self) -> None:
         """Write all to disk and release the folder; safe to call twice."""
         with self._changing:
-            shards, self._shards, was_open = list(self._shards.values()), {}, self._opened
-            self._opened, self._why_not = False, "The vector store was closed; call start()."
-            self._broken = {}
-        self._wake.set()
-        if self._optimizer is not None and self._optimizer is not threading.current_thread():
-            self._optimizer.join(CLOSE_WAIT)
-        try:
-            for shard in shards:
-                shard.close()
-        finally:
-            if was_open:
-                self._lock.release()
+            was_open, self._opened, self._why_not = self._opened, False, "The vector store was closed; call start()."
+        if was_open:
+            if self._optimizer is not None:
+                self._optimizer.stop()
+            self._release()
 
     def live(self) -> State:
         """Is the part there?"""
@@ -100,8 +90,8 @@ class EdgeStore:
         """Is a point written, found and deleted?"""
         return guarded(lambda: write_find_delete(self))
 
-    def create(self, name: str, size: int, distance: str = "Cosine") -> None:
-        """Create a collection, if it is not there; one that is there with another size or distance is a BadRequest."""
+    def create(self, name: str, size: int, distance: str = "Cosine", naming: Naming = OURS) -> None:
+        """Create a collection, if it is not there; one that is there with another size, distance or naming is a BadRequest."""
         check_name(name)
         check_shape(size, distance)
         with self._changing:
@@ -110,23 +100,20 @@ class EdgeStore:
                 raise StorageError(self._broken[name])
             found = self._shards.get(name)
             if found is not None:
-                if (found.size, found.distance) != (size, distance):
-                    raise BadRequest(f"The collection {name} holds {found.distance} vectors of {found.size}, not {distance} of {size}; "
-                                     "drop it first or use another name.", param="size")
+                check_same(found.info(), size, distance, naming)
                 return
-            self._shards[name] = self._make(name, size, distance)
+            self._shards[name] = self._make(name, size, distance, naming)
 
     def drop(self, name: str) -> None:
-        """Delete a collection with all points; nothing happens when there is none."""
+        """Delete a collection with all points; nothing happens when there is none. Its snapshots stay."""
         check_name(name)
         with self._changing:
             self._usable()
             shard = self._shards.pop(name, None)
             self._broken.pop(name, None)
-            if shard is not None:
-                shard.close()
+            self._shut(shard)
             if (self.folder / name).exists():
-                gone = self.folder / f".dropped-{name}"  # renamed first: what a kill leaves half-deleted is no collection any more
+                gone = self.folder / f"{DROPPED}{name}"  # renamed first: what a kill leaves half-deleted is no collection any more
                 shutil.rmtree(gone, ignore_errors=True)
                 (self.folder / name).rename(gone)
                 shutil.rmtree(gone, ignore_errors=True)
@@ -165,14 +152,21 @@ class EdgeStore:
         self._note(shard)
         return deleted
 
+    def alter(self, name: str, change: Callable[[Point], Point], ids: Sequence[str] | None = None, where: Where | None = None) -> int:
+        """Replace each of these points by `change` of it, and return how many there were; see `Store.alter`."""
+        shard = self._shard(name)
+        altered = shard.alter(change, ids, where)
+        self._note(shard)
+        return altered
+
     def count(self, name: str, where: Where | None = None) -> int:
         """The exact number of points."""
         return self._shard(name).count(where)
 
     def query(self, name: str, *, vector: Sequence[float] | None = None, sparse: Mapping[int, float] | None = None, limit: int = 10,
-              where: Where | None = None, fusion_k: int = 60) -> list[Scored]:
+              where: Where | None = None, fusion_k: int = 60, effort: int | None = None) -> list[Scored]:
         """The nearest points, best first; see `Store.query`."""
-        return self._shard(name).query(vector, sparse, limit, where, fusion_k)
+        return self._shard(name).query(vector, sparse, limit, where, fusion_k, effort)
 
     def scroll(self, name: str, where: Where | None = None, limit: int = 100, offset: str | None = None) -> list[Point]:
         """Points in a fixed order; `offset` is the id of the last point of the page before."""
@@ -195,10 +189,21 @@ class EdgeStore:
         for shard in shards:
             if not shard.name.startswith(PREFIX):
                 with self._unless_dropped(shard):
-                    shard.copy(folder / shard.name / SHARD)
-                    shutil.copy2(self.folder / shard.name / META, folder / shard.name / META)
+                    shard.copy(folder / shard.name)
                 if self._shards.get(shard.name) is not shard:
                     shutil.rmtree(folder / shard.name, ignore_errors=True)  # dropped meanwhile: half a copy is none
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Numbers for metrics, by collection: points, what its index holds and lacks, and the runs that brought it up to date since the start."""
+        runs, rows = self._optimizer.stats() if self._optimizer is not None else {}, {}
+        for info in self.collections():
+            rows[info.name] = {"points": info.points, "indexed_vectors": info.indexing.indexed, "unoptimized_points": info.indexing.waiting,
+                               "optimizing": int(info.indexing.optimizing), **runs.get(info.name, vars(Runs()))}
+        return rows
+
+    def _present(self) -> list[Shard]:
+        """The open collections, none of a closed store."""
+        return list(self._shards.values())
 
     def _all(self) -> list[Shard]:
         with self._changing:
@@ -243,51 +248,85 @@ class EdgeStore:
         except OSError as error:
             raise _unusable(self.folder, error) from error
 
-    def _open_one(self, path: Path) -> None:
-        """Open one collection's folder, or clear away what a killed `create` or `drop` left."""
-        if path.name.startswith(".dropped-") or (path.is_dir() and not (path / META).exists()) or path.name.startswith(PREFIX):
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.is_dir():
-            try:
-                meta = json.loads((path / META).read_text(encoding="utf-8"))
-                if meta["format"] != FORMAT:
-                    raise StorageError(f"it has format {meta['format']}, this version reads {FORMAT}")
-                self._shards[path.name] = Shard.load(path.name, path / SHARD, int(meta["size"]), str(meta["distance"]))
-            except (SuiteError, OSError, ValueError, KeyError, TypeError) as error:
-                self._broken[path.name] = (f"The collection {path.name} in {path} cannot be opened ({str(error)[:200]}); "
-                                           "restore it from a backup, or drop it and index again.")
+    def _release(self) -> None:
+        """Close what is open and let the folder go."""
+        with self._changing:
+            shards, self._shards, self._broken = list(self._shards.values()), {}, {}
+        try:
+            for shard in shards:
+                shard.close()
+        finally:
+            self._lock.release()
 
-    def _make(self, name: str, size: int, distance: str) -> Shard:
+    def _open_all(self) -> None:
+        """Open every collection's folder, after what killed processes left is cleared away."""
+        for aside in self.folder.glob(REPLACED + "*"):
+            name = aside.name.removeprefix(REPLACED)
+            if not (self.folder / name / META).exists():  # killed between the two renames of _adopt
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+                aside.rename(self.folder / name)
+        self.snapshots.clear()
+        for path in sorted(self.folder.iterdir()):
+            if path.is_dir() and path.name != SNAPSHOTS:
+                require_room(self.folder, path.name, ROOM_TO_OPEN)
+                self._open_one(path)
+
+    def _open_one(self, path: Path) -> None:
+        """Open one collection's folder, or clear away what a killed `create`, `drop` or recovery left."""
+        if path.name.startswith((".", PREFIX)) or not (path / META).exists():
+            shutil.rmtree(path, ignore_errors=True)
+            return
+        try:
+            self._shards[path.name] = Shard.load(path)
+        except (SuiteError, OSError, ValueError, KeyError, TypeError) as error:
+            self._broken[path.name] = (f"The collection {path.name} in {path} cannot be opened ({str(error)[:200]}); "
+                                       "restore it from a backup, or drop it and index again.")
+
+    def _make(self, name: str, size: int, distance: str, naming: Naming) -> Shard:
         place = self.folder / name
         try:
             shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(mode=0o700)
-            shard = Shard.create(name, place / SHARD, size, distance)
-            unfinished = place / (META + ".new")
-            unfinished.touch(mode=0o600)
-            unfinished.write_text(json.dumps({"format": FORMAT, "name": name, "size": size, "distance": distance}), encoding="utf-8")
-            unfinished.rename(place / META)  # last: a folder without it is no collection
+            return Shard.create(place, size, distance, naming)
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, OSError):
                 raise _unusable(place, error) from error
             raise
-        return shard
+
+    def _shut(self, shard: Shard | None) -> None:
+        """Close a collection that goes."""
+        if shard is not None:
+            shard.close()
+            if self._optimizer is not None:
+                self._optimizer.forget(shard)
+
+    def _adopt(self, name: str, folder: Path) -> None:
+        """Make what is in a folder the collection of this name, instead of one of the same shape; whoever is killed leaves one of both."""
+        meta, target, aside = read_meta(folder), self.folder / name, self.folder / f"{REPLACED}{name}"
+        with self._changing:
+            self._usable()
+            found = self._shards.get(name)
+            if found is not None:
+                check_same(found.info(), meta.size, meta.distance, meta.naming)
+                self._shut(self._shards.pop(name))
+            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                if target.exists():
+                    target.rename(aside)
+                folder.rename(target)
+                self._shards[name] = Shard.load(target)
+            except (SuiteError, OSError):
+                if aside.exists():
+                    shutil.rmtree(target, ignore_errors=True)
+                    aside.rename(target)
+                    self._open_one(target)
+                raise
+            self._broken.pop(name, None)
+            shutil.rmtree(aside, ignore_errors=True)
 
     def _note(self, shard: Shard) -> None:
-        if shard.changed >= self._optimize_after:
-            self._wake.set()
-
-    def _optimize(self, wake: threading.Event) -> None:
-        """The optimizer's thread: index what has grown, whenever a writer says so."""
-        while True:
-            wake.wait()
-            wake.clear()
-            if not self._opened:
-                return
-            for shard in list(self._shards.values()):
-                if self._opened and shard.changed >= self._optimize_after:
-                    shard.optimize()
+        if self._optimizer is not None:
+            self._optimizer.note(shard)
 
 
 def _unusable(folder: Path, error: OSError) -> StorageError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from suite.errors import BadRequest, Denied, NotFound, NotReady, StorageError, SuiteError
 from suite.monitoring.probe import State, good, guarded
 from suite.vectors.deep import PREFIX, write_find_delete
+from suite.vectors.filter import Condition, Empty, Except, Filter, Ids, Match, Null, Range, Where, check_where, leaves
 from suite.vectors.store import (
     DENSE,
     FUSED_DEPTH,
+    OURS,
     WORDS,
     CollectionInfo,
+    Indexing,
+    Naming,
     Point,
     Scored,
-    Where,
+    check_effort,
     check_limit,
     check_name,
     check_point,
@@ -30,7 +35,6 @@ from suite.vectors.store import (
     check_sparse,
     check_target,
     check_vector,
-    check_where,
     original,
     point_uuid,
     stored_payload,
@@ -38,6 +42,7 @@ from suite.vectors.store import (
 
 BATCH = 500  # points per request
 PAGE = 500  # points per request while copying
+MOST_INDEXED = 64  # fields; filters come from anybody, and each index is kept up to date for ever
 
 
 class RemoteStore:
@@ -70,10 +75,13 @@ class RemoteStore:
         """Is a point written, found and deleted?"""
         return guarded(lambda: write_find_delete(self))
 
-    def create(self, name: str, size: int, distance: str = "Cosine") -> None:
+    def create(self, name: str, size: int, distance: str = "Cosine", naming: Naming = OURS) -> None:
         """Create a collection, if it is not there; one that is there with another size or distance is a BadRequest."""
         check_name(name)
         check_shape(size, distance)
+        if naming != OURS:
+            raise BadRequest(f"On the server at {self._where} we make collections only with vectors named {DENSE!r} and {WORDS!r} (IDF); "
+                             "make others there by its own client.", param="naming")
         with self._translated(name):
             if not self._client.collection_exists(name):
                 self._client.create_collection(
@@ -109,7 +117,12 @@ class RemoteStore:
     def info(self, name: str) -> CollectionInfo:
         """The collection's size, distance and number of points."""
         size, distance = self._shape(name)
-        return CollectionInfo(name, size, distance, self.count(name))
+        with self._translated(name):
+            seen = self._client.get_collection(name)
+        fields = {key: (info.data_type.value, info.points) for key, info in (seen.payload_schema or {}).items()}
+        indexing = Indexing(seen.status == models.CollectionStatus.YELLOW, seen.indexed_vectors_count or 0, 0, seen.segments_count, fields,
+                            getattr(seen.optimizer_status, "error", ""))
+        return CollectionInfo(name, size, distance, self.count(name), indexing=indexing)
 
     def upsert(self, name: str, points: Iterable[Point]) -> None:
         """Check all points, then write them in batches; returns when the server has stored them."""
@@ -130,9 +143,9 @@ class RemoteStore:
     def delete(self, name: str, ids: Sequence[str] | None = None, where: Where | None = None) -> int:
         """Delete by ids or by `where` (exactly one of them), and return how many points there were."""
         self._shape(name)
-        check_target(ids, where)
-        if where is not None:
-            condition = self._filter(name, where)
+        asked = check_target(ids, where)
+        if asked is not None:
+            condition = self._filter(name, asked)
         else:
             stored = list(dict.fromkeys(point_uuid(id) for id in ids or ()))
             if not stored:
@@ -144,6 +157,18 @@ class RemoteStore:
                 self._client.delete(name, models.FilterSelector(filter=condition), wait=True)
         return there
 
+    def alter(self, name: str, change: Callable[[Point], Point], ids: Sequence[str] | None = None, where: Where | None = None) -> int:
+        """Replace each of these points by `change` of it, and return how many there were; see `Store.alter`."""
+        asked, total, last = check_target(ids, where, "alter"), 0, None
+        batches = [] if ids is None else [list(dict.fromkeys(ids))[start:start + BATCH] for start in range(0, len(ids), BATCH)]
+        while True:
+            points = self.scroll(name, asked, BATCH, last) if asked is not None else self.get(name, batches.pop(0) if batches else [])
+            self.upsert(name, [replace(change(point), id=point.id) for point in points])
+            total += len(points)
+            if (asked is not None and len(points) < BATCH) or (asked is None and not batches):
+                return total
+            last = points[-1].id if points else None
+
     def count(self, name: str, where: Where | None = None) -> int:
         """The exact number of points."""
         self._shape(name)
@@ -152,10 +177,11 @@ class RemoteStore:
             return self._client.count(name, count_filter=condition, exact=True).count
 
     def query(self, name: str, *, vector: Sequence[float] | None = None, sparse: Mapping[int, float] | None = None, limit: int = 10,
-              where: Where | None = None, fusion_k: int = 60) -> list[Scored]:
+              where: Where | None = None, fusion_k: int = 60, effort: int | None = None) -> list[Scored]:
         """The nearest points, best first; see `Store.query`."""
         size, distance = self._shape(name)
         check_limit(limit)
+        params = None if check_effort(effort) is None else models.SearchParams(exact=effort == 0, hnsw_ef=effort or None)
         condition, arms = self._filter(name, where), []
         if vector is not None:
             arms.append((check_vector(vector, size, distance, "The query vector"), DENSE))
@@ -168,10 +194,11 @@ class RemoteStore:
             return []
         with self._translated(name):
             if len(arms) == 1:
-                hits = self._client.query_points(name, query=arms[0][0], using=arms[0][1], limit=limit, query_filter=condition, with_payload=True)
+                hits = self._client.query_points(name, query=arms[0][0], using=arms[0][1], limit=limit, query_filter=condition, search_params=params,
+                                                 with_payload=True)
             else:
                 depth = max(FUSED_DEPTH, 4 * limit)
-                prefetch = [models.Prefetch(query=arm, using=using, limit=depth, filter=condition) for arm, using in arms]
+                prefetch = [models.Prefetch(query=arm, using=using, limit=depth, filter=condition, params=params) for arm, using in arms]
                 hits = self._client.query_points(name, query=models.RrfQuery(rrf=models.Rrf(k=fusion_k)), prefetch=prefetch, limit=limit,
                                                  with_payload=True)
         scored = [(original(str(hit.id), hit.payload), float(hit.score)) for hit in hits.points]
@@ -234,16 +261,13 @@ class RemoteStore:
 
     def _filter(self, name: str, where: Where | None) -> models.Filter | None:
         """The filter in the server's form; a field that we filter by for the first time gets an index."""
-        conditions: list[models.Condition] = []
-        for key, value in check_where(where).items():
-            if (name, key) not in self._indexed:
-                kind = models.PayloadSchemaType.BOOL if isinstance(value, bool) else (
-                    models.PayloadSchemaType.KEYWORD if isinstance(value, str) else models.PayloadSchemaType.INTEGER)
+        asked = check_where(where)
+        for condition in leaves(asked):
+            if isinstance(condition, Match | Range) and (name, condition.key) not in self._indexed and len(self._indexed) < MOST_INDEXED:
                 with self._translated(name):
-                    self._client.create_payload_index(name, key, kind, wait=True)
-                self._indexed.add((name, key))
-            conditions.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))
-        return models.Filter(must=conditions) if conditions else None
+                    self._client.create_payload_index(name, condition.key, _kind(condition), wait=True)
+                self._indexed.add((name, condition.key))
+        return None if asked == Filter() else _as_filter(asked)
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
@@ -266,7 +290,7 @@ class RemoteStore:
             raise BadRequest(f"The vector store at {self._where} refused a value ({str(error)[:200]}); check ids, vectors and payload.") from error
 
     def _refused(self, name: str, error: UnexpectedResponse) -> SuiteError:
-        text = (error.content or b"").decode("utf-8", "replace")[:200]
+        text = _sentence(error.content or b"")
         if error.status_code == 404:
             self._shapes.pop(name, None)
             return NotFound(f"There is no collection {name} at {self._where}; create it first.")
@@ -277,6 +301,46 @@ class RemoteStore:
         if error.status_code in (429, 503):
             return NotReady(f"The vector store at {self._where} would not serve now ({text}); try again shortly.", part=self.name, retry_after=5)
         return StorageError(f"The vector store at {self._where} failed with status {error.status_code} ({text}); look into its log.")
+
+
+def _sentence(content: bytes) -> str:
+    """What a server says of a refusal, short: its sentence where it sends one in its usual shape."""
+    try:
+        told = json.loads(content)["status"]["error"]
+    except (ValueError, TypeError, KeyError):
+        told = content.decode("utf-8", "replace")
+    return str(told)[:300]
+
+
+def _kind(condition: Match | Range) -> models.PayloadSchemaType | models.IntegerIndexParams:
+    first = condition.values[0] if isinstance(condition, Match) and condition.values else 0.0
+    if isinstance(first, bool):
+        return models.PayloadSchemaType.BOOL
+    if isinstance(first, int):  # to look up equal ones: in its ranges the numbers that are not whole would be missing
+        return models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=False)
+    return models.PayloadSchemaType.KEYWORD if isinstance(first, str) else models.PayloadSchemaType.FLOAT
+
+
+def _as_filter(asked: Filter) -> models.Filter:
+    return models.Filter(**{part: [_condition(inner) for inner in getattr(asked, part)] for part in ("must", "should", "must_not")
+                            if getattr(asked, part)})
+
+
+def _condition(asked: Condition) -> models.Condition:
+    if isinstance(asked, Filter):
+        return _as_filter(asked)
+    if isinstance(asked, Ids):
+        return models.HasIdCondition(has_id=[point_uuid(id) for id in asked.ids])
+    if isinstance(asked, Empty):
+        return models.IsEmptyCondition(is_empty=models.PayloadField(key=asked.key))
+    if isinstance(asked, Null):
+        return models.IsNullCondition(is_null=models.PayloadField(key=asked.key))
+    if isinstance(asked, Range):
+        return models.FieldCondition(key=asked.key, range=models.Range(gt=asked.gt, gte=asked.gte, lt=asked.lt, lte=asked.lte))
+    if isinstance(asked, Except):
+        return models.FieldCondition(key=asked.key, match=models.MatchExcept(**{"except": list(asked.values)}))
+    match = models.MatchValue(value=asked.values[0]) if len(asked.values) == 1 else models.MatchAny(any=list(asked.values))
+    return models.FieldCondition(key=asked.key, match=match)
 
 
 def _unpacked(record: Any) -> Point:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import math
 import re
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from suite.errors import BadRequest
 from suite.monitoring.probe import State
+from suite.vectors.filter import Filter, Where, check_where
+from suite.vectors.ids import point_uuid
 
 DENSE, WORDS = "dense", "words"  # the names of the two vectors of a point
 ID_KEY = "_id"  # in a stored payload: the id as the caller knows it, because the engine takes only UUIDs
 DISTANCES = ("Cosine", "Dot", "Euclid", "Manhattan")
 MAX_LIMIT = 10_000
 MAX_SIZE = 65_535
+MAX_EFFORT = 10_000
 FUSED_DEPTH = 50  # how deep, at least, each arm is read before two are fused
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
-_FIELD = re.compile(r"[\w-]+(\.[\w-]+)*")
-_SPACE = uuid.UUID("6f1c3f0e-5d3f-5d56-9f0b-0a6a1b0c7e11")  # ours, fixed for ever: ids in stored collections depend on it
-
-Where = Mapping[str, str | int | bool]
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,34 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Naming:
+    """What clients of port 6333 call a collection's two vectors: "" is a dense one without a name, None no sparse one at all.
+
+    In the engine, and for everybody inside, they are always DENSE and WORDS. `idf`: are sparse weights multiplied by the inverse document frequency?
+    """
+
+    dense: str = DENSE
+    words: str | None = WORDS
+    idf: bool = True
+
+
+OURS = Naming()
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """How far a collection's index is: `indexed` vectors in it as the engine counts them, and `waiting` points changed since it was last brought
+    up to date; `fields` are the payload fields with an index, each with its kind and points; `error` is why the last attempt failed, else empty."""
+
+    optimizing: bool = False
+    indexed: int = 0
+    waiting: int = 0
+    segments: int = 1
+    fields: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class CollectionInfo:
     """A collection: `size` is the length of its dense vectors, `points` how many there are."""
 
@@ -57,6 +83,8 @@ class CollectionInfo:
     size: int
     distance: str
     points: int
+    naming: Naming = field(default=OURS, compare=False)
+    indexing: Indexing = field(default=Indexing(), compare=False)
 
 
 class Store(Protocol):
@@ -64,7 +92,7 @@ class Store(Protocol):
 
     All methods may be called from any thread. Unknown collection: NotFound. A value that cannot be used: BadRequest. A store that is closed
     or does not answer: NotReady. Anything else that the backend refuses: StorageError. `where` maps payload fields to values (text, whole
-    number, true or false) that must all be equal; a field that holds a list matches when one of its items does.
+    number, true or false) that must all be equal, or is a Filter; a field that holds a list matches when one of its items does.
     """
 
     name: str
@@ -76,8 +104,8 @@ class Store(Protocol):
     def ready(self) -> State: ...
     def deep(self) -> State: ...
 
-    def create(self, name: str, size: int, distance: str = "Cosine") -> None:
-        """Create a collection, if it is not there; one that is there with another size or distance is a BadRequest."""
+    def create(self, name: str, size: int, distance: str = "Cosine", naming: Naming = OURS) -> None:
+        """Create a collection, if it is not there; one that is there with another size, distance or naming is a BadRequest."""
 
     def drop(self, name: str) -> None:
         """Delete a collection with all points; nothing happens when there is none."""
@@ -96,14 +124,21 @@ class Store(Protocol):
     def delete(self, name: str, ids: Sequence[str] | None = None, where: Where | None = None) -> int:
         """Delete by ids or by `where` (exactly one of them), and return how many points there were."""
 
+    def alter(self, name: str, change: Callable[[Point], Point], ids: Sequence[str] | None = None, where: Where | None = None) -> int:
+        """Replace each of these points by `change` of it, and return how many there were; `change` keeps the id and calls no store.
+
+        The embedded store lets nobody write between reading and writing; a server may: a point written there meanwhile is overwritten.
+        """
+
     def count(self, name: str, where: Where | None = None) -> int:
         """The exact number of points."""
 
     def query(self, name: str, *, vector: Sequence[float] | None = None, sparse: Mapping[int, float] | None = None, limit: int = 10,
-              where: Where | None = None, fusion_k: int = 60) -> list[Scored]:
+              where: Where | None = None, fusion_k: int = 60, effort: int | None = None) -> list[Scored]:
         """The nearest points, best first; sparse weights are multiplied by the terms' inverse document frequency.
 
         With both arms their ranks are fused: a point's score is the sum of 1 / (fusion_k + rank) over the arms, rank 0 being the best.
+        `effort`: how many candidates the index follows (Qdrant's hnsw_ef); 0 searches without the index, exactly.
         """
 
     def scroll(self, name: str, where: Where | None = None, limit: int = 100, offset: str | None = None) -> list[Point]:
@@ -116,16 +151,6 @@ class Store(Protocol):
         """Write a consistent copy of all collections into `folder`, while the store stays open."""
 
     def close(self) -> None: ...
-
-
-def point_uuid(id: str) -> str:
-    """The UUID that a point has in the engine: itself when the id is one, else a name-based one."""
-    try:
-        if len(id) == 36:
-            return str(uuid.UUID(id))
-    except ValueError:
-        pass  # 36 characters of another kind
-    return str(uuid.uuid5(_SPACE, id))
 
 
 def stored_payload(point: Point) -> dict[str, Any]:
@@ -149,6 +174,16 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadRequest(f"{name!r} is no collection name; use 1 to 64 of a-z, 0-9, _ and -.", param="name")
     return name
+
+
+def check_same(info: CollectionInfo, size: int, distance: str, naming: Naming) -> None:
+    """Refuse to make a collection whose name one of another shape has."""
+    if (info.size, info.distance) != (size, distance):
+        raise BadRequest(f"The collection {info.name} holds {info.distance} vectors of {info.size}, not {distance} of {size}; "
+                         "drop it first or use another name.", param="size")
+    if info.naming != naming:
+        raise BadRequest(f"The collection {info.name} was made with other vector names ({info.naming}); drop it first or use another name.",
+                         param="naming")
 
 
 def check_shape(size: int, distance: str) -> None:
@@ -208,22 +243,16 @@ def check_point(point: Point, size: int, distance: str) -> Point:
     return Point(point.id, vector, check_sparse(point.sparse, f"Point {point.id!r}") if point.sparse else None, point.payload)
 
 
-def check_where(where: Where | None) -> dict[str, str | int | bool]:
-    """The filter, when its fields and values are of the kinds that every backend compares."""
-    for name, value in (where or {}).items():
-        if not isinstance(name, str) or not _FIELD.fullmatch(name):
-            raise BadRequest(f"{name!r} is no payload field to filter by; use letters, digits, _, - and dots between them.", param="where")
-        if not isinstance(value, str | int) or (isinstance(value, int) and not -(2**63) <= value < 2**63) or _unwritable(value):
-            raise BadRequest(f"{name}={value!r} cannot be compared; `where` takes text, whole numbers, true and false.", param="where")
-    return dict(where or {})
+def check_effort(effort: int | None) -> int | None:
+    """The effort of a search, when it is none, 0 or a number of candidates."""
+    if effort is not None and (isinstance(effort, bool) or not isinstance(effort, int) or not 0 <= effort <= MAX_EFFORT):
+        raise BadRequest(f"An effort of {effort!r:.80} is not possible; give a whole number from 1 to {MAX_EFFORT}, or 0 for an exact search.",
+                         param="effort")
+    return effort
 
 
-def _unwritable(value: str | int) -> bool:
-    # half a surrogate pair: JSON and Python can say it, UTF-8 and the engine cannot
-    return isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value)
-
-
-def check_target(ids: Sequence[str] | None, where: Where | None) -> None:
-    """A deletion names its points in exactly one way, so that an empty filter never empties a collection."""
+def check_target(ids: Sequence[str] | None, where: Where | None, what: str = "delete") -> Filter | None:
+    """The filter, if there is one. A change names its points in exactly one way, so that an empty filter never empties a collection."""
     if (ids is None) == (where is None) or (where is not None and not where):
-        raise BadRequest("delete() needs either ids or a `where` with at least one field; use drop() to delete a whole collection.", param="where")
+        raise BadRequest(f"{what}() needs either ids or a `where` with at least one field; use drop() to delete a whole collection.", param="where")
+    return None if where is None else check_where(where)

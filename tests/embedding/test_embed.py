@@ -1,10 +1,14 @@
 """The embedding part, on the real MiniLM."""
 
+import re
 import shutil
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 
 from suite.embedding.embed import Embedder
 from suite.embedding.load import ONNX_FILE
@@ -23,6 +27,16 @@ def settings(tmp_path, **values):
 def embedder(weights, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("embedder")
     part = Embedder(settings(tmp_path, embedding_max_texts=40, embedding_max_chars=200), weights, tmp_path / "cache", pip_options=NOWHERE)
+    part.start()
+    yield part
+    part.close()
+
+
+@pytest.fixture(scope="module")
+def long_reader(weights, tmp_path_factory):
+    """One that takes texts of so many characters that their tokens decide."""
+    tmp_path = tmp_path_factory.mktemp("long-reader")
+    part = Embedder(settings(tmp_path, embedding_max_chars=20_000, embedding_cache_mb=0), weights, tmp_path / "cache", pip_options=NOWHERE)
     part.start()
     yield part
     part.close()
@@ -87,8 +101,81 @@ def test_deep_embeds_the_probe_text(embedder):
     assert state.facts["dim"] == 384 and abs(state.facts["norm"] - 1) < 1e-3
 
 
-def test_ready_names_model_and_dimension(embedder):
-    assert embedder.ready().ok and embedder.ready().facts == {"model": "minilm", "dim": 384, "languages": ["en"]}
+def test_ready_names_model_and_dimension_and_says_why_it_is_this_model(embedder):
+    facts = embedder.ready().facts
+    assert embedder.ready().ok and {**facts, "why": ""} == {"model": "minilm", "dim": 384, "languages": ["en"], "why": ""}
+    assert "EMBEDDING_MODEL is auto" in facts["why"] and "suite models pull multilingual-e5-small" in facts["why"]
+
+
+def test_tokens_are_counted_as_the_model_reads_them_and_never_cut(embedder):
+    from tokenizers import Tokenizer
+
+    oracle = Tokenizer.from_file(str(embedder.models_dir / "minilm" / "tokenizer.json"))
+    oracle.no_truncation()
+    oracle.no_padding()
+    texts = ["", "The backup runs at three.", "백업은 세 시에 돕니다.", "word " * 3000, "🙂", "C++ what's", "\0", " \n "]
+    assert embedder.tokens(texts) == [len(oracle.encode(text)) for text in texts] and embedder.tokens([]) == []
+    assert embedder.tokens(["word " * 3000]) == [3002], "more characters than EMBEDDING_MAX_CHARS are counted too"
+    assert embedder.count(texts[:3]) == sum(embedder.tokens(texts[:3]))
+    for wrong in ("a text", [1], ["\ud800"]):
+        with pytest.raises(BadRequest):
+            embedder.tokens(wrong)
+
+
+def test_a_text_of_more_tokens_than_the_model_reads_is_refused_and_never_cut(long_reader):
+    longest = "word " * 510
+    assert long_reader.tokens([longest]) == [512] and long_reader.embed([longest]).shape == (1, 384)
+    with pytest.raises(BadRequest, match=r"texts\[1\] has 513 tokens but minilm reads 512 at most; split it") as caught:
+        long_reader.embed(["short", longest + "word"])
+    assert (caught.value.facts["tokens"], caught.value.facts["limit"], caught.value.facts["param"]) == (513, 512, "texts[1]")
+    with pytest.raises(BadRequest, match="513 tokens"):
+        long_reader.embed([longest + "word"], "query")
+
+
+def test_the_head_of_a_text_is_the_longest_beginning_that_is_embedded(long_reader):
+    for text in ("short", "", "word " * 510):
+        assert long_reader.head(text) == text
+    assert long_reader.head("word " * 600) == ("word " * 510).strip()
+    assert long_reader.head("a " * 10_000) == ("a " * 510).strip()
+    assert long_reader.head("a  \n" * 7_000) == ("a  \n" * 510).strip()
+    text = " ".join(f"word{number}" for number in range(400))
+    head = long_reader.head(text)
+    assert text.startswith(head) and text[len(head)] == " " and long_reader.tokens([head])[0] <= 512 < long_reader.tokens([head + text[len(head):][:9]])[0]
+    assert long_reader.head("🙂" * 50_000) == "🙂" * 20_000, "one token, so EMBEDDING_MAX_CHARS decides"
+    endless = long_reader.head("unbelievably-" * 2000)
+    assert long_reader.tokens([endless])[0] <= 512 and len(endless) > 1000, "where there is no space it ends anywhere"
+    with pytest.raises(BadRequest):
+        long_reader.head("\ud800")
+
+
+def test_a_beginning_that_is_more_tokens_than_it_was_within_the_text_is_cut_again(long_reader, monkeypatch):
+    class Odd:
+        reach = staticmethod(lambda text, limit: 400)
+        tokens = staticmethod(lambda texts: [513 if len(text) > 100 else 9 for text in texts])
+
+    monkeypatch.setattr(long_reader, "_loaded", Odd())
+    assert long_reader.head("word " * 600) == ("word " * 20).strip()
+    monkeypatch.setattr(Odd, "tokens", staticmethod(lambda texts: [513] * len(texts)))
+    assert long_reader.head("word " * 600) == ""
+
+
+@settings_of(max_examples=60)
+@given(st.lists(st.sampled_from(["word", "antidisestablishmentarianism", "백업은", "C++", "🙂", "e\u0301", "\n", "  ", "12.5%", "naïve", "\0", "x" * 90]),
+                min_size=1, max_size=400).map(" ".join))
+def test_head_is_a_beginning_that_fits_and_one_word_more_would_not(long_reader, text):
+    head = long_reader.head(text)
+    assert text.startswith(head) and long_reader.tokens([head])[0] <= 512
+    rest = text[len(head):]
+    if rest:
+        after = re.match(r"\s*\S+", rest)
+        assert after is None or long_reader.tokens([head + after.group()])[0] > 512
+
+
+def test_kinds_are_the_same_for_a_model_without_prefixes_and_another_kind_is_refused(embedder):
+    texts = ["When does the backup run?"]
+    assert np.array_equal(embedder.embed(texts, "query"), embedder.embed(texts, kind="passage"))
+    with pytest.raises(BadRequest, match="kind is 'question' but must be one of passage, query"):
+        embedder.embed(texts, "question")
 
 
 def test_a_second_embedder_in_the_same_process_loads_as_well(embedder, weights, tmp_path):
@@ -146,7 +233,7 @@ def test_deep_turns_bad_when_the_dimension_is_not_the_promised_one(weights, tmp_
 
 
 def test_an_unknown_model_is_a_settings_error_that_names_the_known_ones(tmp_path):
-    with pytest.raises(SettingsError, match="EMBEDDING_MODEL is 'nope' but must be one of minilm"):
+    with pytest.raises(SettingsError, match="EMBEDDING_MODEL is 'nope' but must be auto or one of minilm"):
         Embedder(settings(tmp_path, embedding_model="nope"), tmp_path, tmp_path)
 
 

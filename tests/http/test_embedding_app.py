@@ -71,7 +71,7 @@ def test_no_texts_are_answered_with_no_vectors(plain):
     assert plain.post("/embed", json={"texts": []}).json() == {"embeddings": [], "model": "minilm", "dim": 384, "normalize": True}
 
 
-@pytest.mark.parametrize("body", [{}, {"texts": "a"}, {"texts": [1]}, {"texts": [None]}, {"texts": ["a"], "model": "other"}])
+@pytest.mark.parametrize("body", [{}, {"texts": "a"}, {"texts": [1]}, {"texts": [None]}, {"texts": ["a"], "model": "other"}, {"texts": ["a"], "kind": 1}])
 def test_a_body_of_another_shape_is_a_422(plain, body):
     answer = plain.post("/embed", json=body)
     assert answer.status_code == 422 and answer.json()["error"]["type"] == "BadRequest"
@@ -81,6 +81,38 @@ def test_a_body_of_another_shape_is_a_422(plain, body):
 def test_more_than_the_limit_is_a_400_that_names_it(plain, texts, limit):
     answer = plain.post("/embed", json={"texts": texts})
     assert answer.status_code == 400 and limit in answer.json()["error"]["message"]
+
+
+def test_another_kind_of_text_is_a_400_that_names_the_kinds(plain):
+    answer = plain.post("/embed", json={"texts": ["a"], "kind": "document"})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "kind" and "passage, query" in answer.json()["error"]["message"]
+
+
+def test_the_kind_reaches_the_model_from_a_plain_client_and_from_a_guest(plain, remote, embedder, monkeypatch):
+    asked, embed = [], embedder.embed
+    monkeypatch.setattr(embedder, "embed", lambda texts, kind="passage": asked.append(kind) or embed(texts, kind))
+    plain.post("/embed", json={"texts": ["a"]})
+    plain.post("/embed", json={"texts": ["a"], "kind": "query"})
+    remote.embed(["a"])
+    remote.embed(["a"], "query")
+    remote.embed(["a"], kind="query")
+    plain.post("/v1/embeddings", json={"input": "a"})  # OpenAI knows no kinds
+    assert asked == ["passage", "query", "passage", "query", "query", "passage"]
+
+
+def test_a_text_of_too_many_tokens_is_a_400_on_either_route_and_for_a_guest(models_dir, tmp_path):
+    part = Embedder(load({"data_dir": tmp_path}, environ={}, cwd=tmp_path), models_dir, tmp_path / "cache")
+    part.start()
+    servers, url = serving(part)
+    try:
+        with httpx.Client(base_url=url, event_hooks={"response": [raise_ours]}) as client:
+            for ask in (lambda: RemoteEmbedder(client).embed(["a", "the " * 600]), lambda: client.post("/v1/embeddings", json={"input": ["a", "the " * 600]})):
+                with pytest.raises(BadRequest, match=r"texts\[1\] has 602 tokens but minilm reads 512 at most") as caught:
+                    ask()
+                assert caught.value.facts["tokens"] == 602
+    finally:
+        servers.stop()
+        part.close()
 
 
 def test_prewarming_embeds_a_text(plain):
@@ -121,11 +153,12 @@ def test_a_guest_knows_the_model_and_its_languages(remote, embedder):
         assert remote.reads(text) == embedder.reads(text)
 
 
-@pytest.mark.parametrize("texts", ["text", [1], ["a"] * 9, ["a" * 101], ["\ud800"]])
-def test_a_guest_gets_the_refusals_of_the_host(remote, embedder, texts):
+@pytest.mark.parametrize(("texts", "kind"), [("text", "passage"), ([1], "passage"), (["a"] * 9, "passage"), (["a" * 101], "passage"), (["\ud800"], "passage"),
+                                             (["a"], "document")])
+def test_a_guest_gets_the_refusals_of_the_host(remote, embedder, texts, kind):
     for part in (remote, embedder):
         with pytest.raises(BadRequest):
-            part.embed(texts)
+            part.embed(texts, kind)
 
 
 def test_a_part_without_weights_is_a_503_with_the_time_to_wait(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -105,7 +106,10 @@ def test_a_guest_gets_the_same_as_the_host(client, part, folder, monkeypatch):
     for question in ("When does the backup start?", "백업은 언제?"):
         for retriever in RETRIEVERS:
             assert there.search(question, 3, retriever) == here.search(question, 3, retriever)
-        assert there.ask(question) == here.ask(question)
+        assert replace(there.ask(question), cached=True) == here.ask(question)
+    assert {**there._face.cache_stats()} == here._face.cache_stats() and there._face.analytics()["total_searches"] == 4
+    assert there.rebuild() == here.rebuild() == 1 and there._face.prewarm() == here._face.prewarm()
+    assert there._face.clear_cache() == 2 and there._face.optimize() == here._face.optimize()
     assert RemoteKnowledge(client).collections() == part.collections() != []
     assert there.remove("docs/backup.md") is True and there.remove("docs/backup.md") is False
     here.add("docs")

@@ -15,7 +15,7 @@ from suite import bench
 from suite.cli.main import main
 from suite.errors import BadRequest
 from suite.knowledge.evaluate import Question, evaluate, evaluate_dataset, squad
-from suite.knowledge.record import Hit
+from suite.knowledge.record import RETRIEVERS, Hit
 
 DATASET = {"data": [{"title": "t", "paragraphs": [
     {"context": "The lighthouse of Norwick was built in 1911 by Marla Quist.", "qas": [{"question": "Who built the lighthouse of Norwick?"}]},
@@ -84,10 +84,20 @@ def test_a_dataset_is_measured_on_the_real_stack_and_nothing_stays(tmp_path: Pat
     path, folder = tmp_path / "set.json", tmp_path / "paragraphs"
     path.write_text(json.dumps(DATASET), encoding="utf-8")
     folder.mkdir()
-    with bench.throwaway(models_dir=str(models_dir)) as (stack, _):
+    with bench.throwaway(models_dir=str(models_dir), rag_roots=str(tmp_path)) as (stack, _):
         found = evaluate_dataset(stack.knowledge, path, folder)
         assert stack.knowledge.collections() == []
-    assert {row["retriever"] for row in found.rows} == {"default", "sparse", "dense", "hybrid"}
+    assert {row["retriever"] for row in found.rows} == set(RETRIEVERS)
     assert [found.row("default", language)["recall@1"] for language in ("en", "ko", "all")] == [1.0, 1.0, 1.0]
     assert found.row("dense", "en")["recall@1"] == 1.0 and found.row("dense", "ko")["recall@1"] == 0.0  # the bundled embedder knows no Korean
     assert len(found.frame()) == len(found.rows) and "recall@1" in repr(found) and "<table" in found._repr_html_()
+
+
+def test_a_dataset_whose_paragraphs_may_not_be_read_is_no_measurement(tmp_path: Path, models_dir: Path) -> None:
+    path, folder = tmp_path / "set.json", tmp_path / "paragraphs"
+    path.write_text(json.dumps(DATASET), encoding="utf-8")
+    folder.mkdir()
+    with bench.throwaway(models_dir=str(models_dir), rag_roots=str(tmp_path / "elsewhere")) as (stack, _):
+        with pytest.raises(BadRequest, match=r"paragraphs were not indexed, the first \(.*\) because: .*RAG_ROOTS"):
+            evaluate_dataset(stack.knowledge, path, folder)
+        assert stack.knowledge.collections() == []

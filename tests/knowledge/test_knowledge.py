@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from suite.errors import BadRequest, ContextOverflow, NotFound, NotReady, StorageError
-from suite.knowledge.answer import CONTEXT_CHARS, answer, fit
+from suite.knowledge.answer import answer
 from suite.knowledge.collection import Collection
-from suite.knowledge.knowledge import Knowledge, store_name
+from suite.knowledge.context import fit
+from suite.knowledge.knowledge import Knowledge
 from suite.knowledge.record import Added, Answer, Document, Hit
+from suite.knowledge.register import store_name
 from suite.knowledge.table import documents
 from suite.monitoring.probe import bad
 from suite.settings import load
@@ -27,7 +30,7 @@ TEXTS = {
 
 @pytest.fixture
 def settings(tmp_path):
-    return load({"data_dir": str(tmp_path / "data"), "rag_chunk_size": 64, "rag_chunk_overlap": 0}, environ={}, cwd=tmp_path)
+    return load({"data_dir": str(tmp_path / "data"), "rag_chunk_size": 16, "rag_chunk_overlap": 0}, environ={}, cwd=tmp_path)
 
 
 @pytest.fixture
@@ -125,18 +128,56 @@ def test_a_file_that_became_unreadable_keeps_its_chunks(docs, folder):
 
 def test_another_split_indexes_again(make, folder, tmp_path):
     Collection(make(), "handbook", folder).add("*.md")
-    wider = load({"data_dir": str(tmp_path / "data"), "rag_chunk_size": 500}, environ={}, cwd=tmp_path)
+    wider = load({"data_dir": str(tmp_path / "data"), "rag_chunk_size": 125}, environ={}, cwd=tmp_path)
     docs = Collection(make(settings=wider), "handbook", folder)
     assert docs.add("*.md").changed == 2
     assert docs.count() == 2
 
 
-def test_another_embedding_model_indexes_again_and_its_vectors_are_not_mixed(make, folder):
-    Collection(make(), "handbook", folder).add("backup.md")
-    docs = Collection(make(embedder=StandInEmbedder(384, model="other")), "handbook", folder)
-    assert {hit.arm for hit in docs.search("When does the nightly backup start?")} == {"words"}
-    assert docs.add("backup.md").changed == 1
-    assert {hit.arm for hit in docs.search("When does the nightly backup start?")} == {"both"}
+def test_another_embedding_model_never_mixes_in_and_the_collection_moves_over(make, folder, store):
+    Collection(make(), "handbook", folder).add("backup.md", "ko.md")
+    docs = Collection(make(embedder=StandInEmbedder(64, model="other")), "handbook", folder)
+    question = "When does the nightly backup start?"
+    assert {hit.arm for hit in docs.search(question)} == {"words"}
+    with pytest.raises(BadRequest, match="embedded with all-MiniLM-L6-v2, but other is in use; run `suite index rebuild"):
+        docs.add("food.txt")
+    before = docs.search(question)
+    (folder / "backup.md").unlink()  # what is gone moves over too
+    assert docs.rebuild() == docs.count()
+    assert {hit.arm for hit in docs.search(question)} == {"both"}
+    assert before[0].text in [hit.text for hit in docs.search(question)]
+    assert {info.size for info in store.collections()} == {64} and len(store.collections()) == 1
+    assert docs.add("ko.md", "food.txt").new == 1
+    (folder / "ko.md").write_text("다른 글.")
+    assert docs.add("ko.md").changed == 1 and all("휴가" not in point.payload["text"] for point in store.scroll(store.collections()[0].name, limit=99))
+
+
+def test_a_collection_can_be_searched_while_it_moves_over(make, folder, store):
+    Collection(make(), "handbook", folder).add("*")
+    part = make(embedder=StandInEmbedder(64, model="other"))
+    docs, found = Collection(part, "handbook", folder), []
+
+    def watch(pages, total):
+        for page in pages:
+            found.append([hit.arm for hit in docs.search("nightly backup start")])
+            yield page
+
+    assert part.rebuild("handbook", watch) == docs.count()
+    assert found and all(set(arms) == {"words"} and arms for arms in found)
+
+
+def test_a_move_that_breaks_off_leaves_the_collection_as_it_was(make, folder, store):
+    Collection(make(), "handbook", folder).add("*")
+    part = make(embedder=StandInEmbedder(64, model="other"))
+
+    def fail(pages, total):
+        yield next(iter(pages))
+        raise StorageError("The power went.")
+
+    with pytest.raises(StorageError):
+        part.rebuild("handbook", fail)
+    assert {hit.arm for hit in part.search("handbook", "nightly backup start")} == {"words"}
+    assert part.rebuild("handbook") == store.count(part._register.get("handbook").store) and len(store.collections()) == 1
 
 
 def test_english_is_found_by_words_and_meaning_and_korean_by_words_alone(docs):
@@ -155,10 +196,10 @@ def test_meaning_finds_what_shares_no_word(docs):
 def test_what_a_smoke_model_makes_up_is_replaced_by_sentences_of_the_passages(docs):
     docs.add("docs")
     question = "When does the nightly backup start?"
-    made_up = answer(FixedChat("At noon, by hand."), question, docs.search(question, 2), {})
+    made_up = answer(FixedChat("At noon, by hand."), question, docs.search(question, 2), {}, 1200)
     assert made_up.extractive and made_up.smoke and "03:15" in made_up.text and "[1]" in made_up.text and "stands in no passage" in made_up.why
     assert "extractive" in repr(made_up) and "Extractive" in made_up._repr_html_()
-    real = answer(FixedChat("At noon, by hand.", smoke=False), question, docs.search(question, 2), {})
+    real = answer(FixedChat("At noon, by hand.", smoke=False), question, docs.search(question, 2), {}, 1200)
     assert (real.text, real.extractive, real.why) == ("At noon, by hand.", False, "")
 
 
@@ -170,9 +211,9 @@ def test_hits_point_to_the_characters_they_quote(docs):
 
 def test_an_answer_cites_what_the_model_was_given(docs, chat):
     docs.add("docs")
-    found = docs.ask("When does the nightly backup start?", topk=2)
+    found = docs.ask("When does the nightly backup start in the canteen?", topk=3)
     assert found.text == "Starts at 03:15 [1]." and found.smoke and "smoke" in repr(found) and "smoke" in found._repr_html_()
-    assert [citation.number for citation in found.citations] == [1, 2]
+    assert [citation.number for citation in found.citations] == [1, 2] and len(found.hits) == 3  # two that follow each other are one passage
     messages, options = chat.asked[0]
     for citation in found.citations:
         assert Path(citation.path).read_text(encoding="utf-8")[citation.start:citation.end] == citation.quote and citation.current
@@ -186,7 +227,7 @@ def test_a_citation_says_when_its_file_has_changed_since(docs, folder):
     (folder / "food.txt").unlink()
     found = docs.ask("backup canteen", topk=50)
     assert {Path(row.path).name for row in found.citations if not row.current} == {"backup.md", "food.txt"}
-    assert "changed since" in repr(found)
+    assert {row.state for row in found.citations if not row.current} == {"stale", "missing"} and "(stale)" in repr(found)
 
 
 def test_without_a_hit_the_model_is_not_asked(docs, chat):
@@ -198,13 +239,13 @@ def test_without_a_hit_the_model_is_not_asked(docs, chat):
 
 def test_the_context_keeps_to_its_budget_and_halves_when_the_model_cannot_hold_it():
     hits = [Hit("/d.txt", None, 0, 300, "x" * 300, 1.0, "words", index) for index in range(4)]
-    assert [len(hit.text) for hit in fit(hits, 650)] == [300, 300]
-    assert [(len(hit.text), hit.end) for hit in fit(hits, 100)] == [(100, 100)]
+    assert [len(hit.text) for hit in fit(hits, 180)] == [300, 300]
+    assert [(len(hit.text), hit.end) for hit in fit(hits, 29)] == [(101, 101)]
     chat = FixedChat(ContextOverflow("too long"), "short", smoke=False)
-    found = answer(chat, "x?", hits, {}, CONTEXT_CHARS)
+    found = answer(chat, "x?", [replace(hit, document=f"/{hit.chunk}.txt") for hit in hits], {}, 1200)
     assert len(chat.asked) == 2 and len(found.citations) == 2 and len(found.hits) == 4 and not found.smoke
     with pytest.raises(ContextOverflow):
-        answer(FixedChat(ContextOverflow("too long")), "x?", hits, {})
+        answer(FixedChat(ContextOverflow("too long")), "x?", hits, {}, 1200)
 
 
 @pytest.mark.parametrize(("question", "topk"), [("", None), (" \n", None), (None, None), ("x" * 4001, None), ("\ud800", None), ("a", 0), ("a", 51),
@@ -242,7 +283,8 @@ FAILURES = [("create", 1), ("upsert", 1), ("upsert", 2), ("delete", 1), ("flush"
 
 @pytest.mark.parametrize(("method", "nth"), FAILURES)
 @pytest.mark.parametrize("change_back", [False, True])
-def test_a_crash_at_any_write_leaves_what_the_next_add_mends(make, folder, tmp_path, method, nth, change_back):
+def test_a_crash_at_any_write_leaves_what_the_next_add_mends(make, folder, monkeypatch, method, nth, change_back):
+    monkeypatch.setattr("suite.knowledge.index.GROUP", 3)  # so that a few documents need many writes
     calls: list[str] = []
     breaking = [False]
 
@@ -279,10 +321,10 @@ def test_a_database_that_fails_after_the_vectors_were_written_is_mended_too(make
     docs = Collection(part, "handbook", folder)
     record = part._index._record
 
-    def broken(collection, source, chunks):
-        if chunks >= 0:
+    def broken(known, rows, states, begun=False):
+        if begun:
             raise StorageError("The disk is full.")
-        record(collection, source, chunks)
+        record(known, rows, states)
 
     monkeypatch.setattr(part._index, "_record", broken)
     with pytest.raises(StorageError):
@@ -380,4 +422,4 @@ def test_the_table_says_how_each_document_was_indexed(docs, storage, embedder):
     docs.add("docs/food.txt")
     with storage.begin() as connection:
         row = connection.execute(sa.select(documents)).one()
-    assert (row.embedder, row.split, row.bytes, len(row.sha256)) == (embedder.model.name, "64/0/2", len(TEXTS["food.txt"]), 64)
+    assert (row.embedder, row.split, row.bytes, len(row.sha256)) == (embedder.model.name, "16/0/3/2/1", len(TEXTS["food.txt"]), 64)

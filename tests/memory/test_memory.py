@@ -379,3 +379,16 @@ def test_records_survive_json(filled):
     assert Remembered.from_dict(json.loads(json.dumps(saved.to_dict()))) == saved
     found = filled.recall("휴가 lamp")
     assert [Recalled.from_dict(json.loads(json.dumps(row.to_dict()))) for row in found] == found
+
+
+def test_turns_that_an_earlier_version_kept_are_found_by_todays_words_after_a_sync(memory, storage):
+    kept = [memory.remember(f"Where are the backups of room {number}?", "In the cellar.") for number in range(3)]
+    with storage.begin() as connection:  # as an earlier version left them: other terms, other recipe
+        connection.execute(sa.delete(memory_terms).where(memory_terms.c.memory == kept[0].id))
+        connection.execute(sa.update(memories).where(memories.c.id == kept[0].id).values(recipe=0, length=1))
+    assert kept[0].id not in [row.id for row in memory.recall("backup", how="words")]
+    memory.sync()
+    assert {row.id for row in memory.recall("backup", how="words")} == {row.id for row in kept}
+    with storage.read() as connection:
+        assert len(set(connection.execute(sa.select(memories.c.recipe)).scalars())) == 1
+        assert len(set(connection.execute(sa.select(memories.c.length)).scalars())) == 1

@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from suite.errors import NotFound
-from suite.knowledge.knowledge import Knowledge, store_name
+from suite.knowledge.knowledge import Knowledge
+from suite.knowledge.register import store_name
 from suite.knowledge.table import documents
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer

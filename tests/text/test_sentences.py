@@ -1,7 +1,10 @@
 """Sentences of Korean and English text."""
 
+from itertools import pairwise
+
 from hypothesis import given, strategies
 
+from suite.text.blocks import blocks
 from suite.text.sentences import sentences
 
 
@@ -56,3 +59,36 @@ def test_sentences_cover_all_but_white_space_and_never_overlap(text):
         assert text[end:span.start].strip() == "" and span.end > span.start and text[span.start:span.end].strip() == text[span.start:span.end]
         end = span.end
     assert text[end:].strip() == ""
+
+
+def test_korean_endings_end_a_sentence_without_a_mark():
+    assert pieces("백업은 새벽에 돕니다 점검은 세 시에 해요 어제는 쉬었다 오늘은 일한다 내일도") == [
+        "백업은 새벽에 돕니다", "점검은 세 시에 해요", "어제는 쉬었다", "오늘은 일한다", "내일도"]
+
+
+def test_korean_forms_that_carry_a_sentence_on_do_not_end_it():
+    for text in ("서버를 켰다 고 말했다.", "비가 온다 면 쉰다.", "그러니까 내일 하자.", "필요 없는 것은 아니다 라고 썼다.", "모두 다 왔다.", "주요 항목은 셋이다."):
+        assert pieces(text) == [text]
+
+
+def test_headings_tables_and_code_are_one_sentence_each():
+    code, table = "```sh\nls. Then go!\n\ncd /\n```", "| a | b |\n|---|---|\n| One. Two. | 3 |"
+    assert pieces(f"# Title. More?\n\nText one. Text two.\n\n{code}\n{table}\nEnd.") == [
+        "# Title. More?", "Text one.", "Text two.", code, table, "End."]
+
+
+def test_an_underlined_line_is_a_heading_and_a_list_or_a_rule_is_none():
+    assert [(block.kind, block.level, block.title) for block in blocks("Title\n=====\n\nText.\n\n- item\n---\n\nSub\n---\nEnd.\n")] == [
+        ("heading", 1, "Title"), ("prose", 0, ""), ("heading", 2, "Sub"), ("prose", 0, "")]
+
+
+def test_an_open_fence_reaches_to_the_end():
+    assert [block.kind for block in blocks("Text.\n~~~\n# no heading\n")] == ["prose", "code"]
+
+
+@given(strategies.lists(strategies.sampled_from(["# a\n", "```\n", "~~~\n", "| a | b |\n", "|---|---|\n", "text. \n", "\n", "===\n", "a | b\n", "    # x\n", "\r\n", "가다 나"])))
+def test_blocks_are_the_whole_text(parts):
+    text = "".join(parts)
+    found = blocks(text)
+    assert "".join(text[block.start:block.end] for block in found) == text
+    assert all(before.end == after.start for before, after in pairwise(found)) and (not found or found[0].start == 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies
 
-from suite.text.terms import MAX_TERM, PAIR, PAIR_WEIGHT, terms, weight
+from suite.text.terms import MAX_TERM, PAIR, PAIR_WEIGHT, content, terms, weight
 
 SAMPLES = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -118,3 +118,14 @@ def _bm25_recall(sample) -> tuple[float, float]:
         best = [index for index, _ in scores.most_common(5)]
         ranks.append(best.index(wanted) if wanted in best else 9)
     return sum(rank == 0 for rank in ranks) / len(ranks), sum(rank < 5 for rank in ranks) / len(ranks)
+
+
+def test_english_words_are_found_in_other_forms_and_other_words_are_not_touched():
+    assert terms("indexing") == terms("indexes") == ["index"]
+    assert terms("naïve Größe x1ing") == ["naïve", "größe", "x1ing"]
+
+
+def test_the_content_of_a_question_has_no_function_words_and_no_pairs():
+    assert content("Where does the nightly backup go, and why the backup?") == [*terms("nightly"), *terms("backup"), *terms("go")]
+    assert content("백업은 몇 시에 어디로 가나요?") == ["백업", "시"]
+    assert content("what is it?") == []

@@ -1,6 +1,9 @@
 """Test data: points that have true neighbours, as text has and random vectors have not."""
 
 import random
+import threading
+
+import pytest
 
 from suite.vectors.store import Point
 
@@ -20,3 +23,13 @@ def clustered(n: int, seed: int = 3, size: int = SIZE) -> list[Point]:
                    "deep": {"kind": "odd" if number % 2 else "even"}}
         points.append(Point(f"{'문서' if number % 3 else 'doc'}/{number}#조각", vector, words, payload))
     return points
+
+
+def until(condition, limit: float = 60) -> None:
+    """Wait for a condition, at most `limit` seconds."""
+    clock = threading.Event()
+    for _ in range(int(limit / 0.02)):
+        if condition():
+            return
+        clock.wait(0.02)
+    pytest.fail("the condition never held")

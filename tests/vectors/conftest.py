@@ -1,61 +1,14 @@
 """The stores that must all behave alike."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from qdrant_client import QdrantClient
-
-from suite.http import serve
-from suite.http.problem import add_problems
-from suite.http.vectors import app
-from suite.vectors.edge import EdgeStore
-from suite.vectors.remote import RemoteStore, connect
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from clusters import SIZE, clustered
-
-
-@contextmanager
-def opened_edge(folder: Path) -> Iterator[EdgeStore]:
-    store = EdgeStore(folder)
-    store.open()
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def served(store) -> Iterator[str]:
-    """The URL of our own 6333 over a store, on a free port."""
-    api = app(store)
-    add_problems(api)
-    sock = serve.bind("127.0.0.1", 0, "qdrant")
-    servers = serve.HttpServers()
-    servers.start({"qdrant": (sock, api)})
-    try:
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    finally:
-        servers.stop()
-
-
-@contextmanager
-def opened(kind: str, folder: Path) -> Iterator[EdgeStore | RemoteStore]:
-    """The embedded store, or the store for servers pointed at our own port."""
-    with opened_edge(folder) as edge:
-        if kind == "edge":
-            yield edge
-            return
-        with served(edge) as url:
-            remote = connect(url, 10)
-            try:
-                yield remote
-            finally:
-                remote.close()
+from vector_stores import KINDS, filled_pair, local_mode, opened, opened_edge, served
 
 
 @pytest.fixture
@@ -70,11 +23,6 @@ def our_port(edge_store):
         yield url
 
 
-def local_mode() -> RemoteStore:
-    """qdrant-client's local mode: plain numpy, so slow and right."""
-    return RemoteStore(QdrantClient(":memory:"), "memory")
-
-
 @pytest.fixture
 def oracle():
     store = local_mode()
@@ -82,19 +30,38 @@ def oracle():
     store.close()
 
 
-@pytest.fixture(params=["edge", "remote"])
+@pytest.fixture(params=KINDS)
 def store(request, tmp_path):
     with opened(request.param, tmp_path / "vectors") as opened_store:
         yield opened_store
 
 
-@pytest.fixture(params=["edge", "remote"], scope="module")
-def shared_pair(request, tmp_path_factory):
-    """A store and the oracle with the same 160 points in the collection `c`, for tests that only read."""
-    with opened(request.param, tmp_path_factory.mktemp("shared") / "vectors") as opened_store:
-        oracle = local_mode()
-        for each in (opened_store, oracle):
-            each.create("c", SIZE)
-            each.upsert("c", clustered(160))
+@pytest.fixture(params=[kind for kind in KINDS if kind != "oracle"])
+def empty_pair(request, tmp_path, oracle):
+    """A store and the oracle, both empty."""
+    with opened(request.param, tmp_path / "vectors") as opened_store:
         yield opened_store, oracle
-        oracle.close()
+
+
+@pytest.fixture(scope="module")
+def kept_pairs(tmp_path_factory):
+    """Such pairs by kind, made once for a module."""
+    with ExitStack() as stack:
+        made = {}
+
+        def get(kind):
+            if kind not in made:
+                made[kind] = filled_pair(stack, kind, tmp_path_factory.mktemp("shared") / "vectors")
+            return made[kind]
+
+        yield get
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind != "oracle"])
+def shared_pair(request, kept_pairs, tmp_path):
+    """Such a pair for tests that only read; on a server, which has no room of its own for each test, a new one."""
+    if request.param != "server":
+        yield kept_pairs(request.param)
+        return
+    with ExitStack() as stack:
+        yield filled_pair(stack, "server", tmp_path)

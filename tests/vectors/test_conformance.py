@@ -1,14 +1,17 @@
 """One suite for every backend: whatever the store, the answers are those of qdrant-client's local mode."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from clusters import SIZE, clustered
+from vector_stores import KINDS, SERVER
 
 from suite.errors import BadRequest, NotFound, NotReady
+from suite.vectors.filter import Filter, Range
 from suite.vectors.store import CollectionInfo, Point
 
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{of_the_oracle}") for of_the_oracle in ("Payload indexes have no effect", "Local mode performs exact")]
 
 POINTS = clustered(160)
 FILTERS = [None, {"document": "doc-2.md"}, {"cluster": 3}, {"even": True}, {"even": False, "cluster": 3}, {"tags": "t1"}, {"한글": "값"},
@@ -16,12 +19,12 @@ FILTERS = [None, {"document": "doc-2.md"}, {"cluster": 3}, {"even": True}, {"eve
 
 
 @pytest.fixture
-def pair(store, oracle):
+def pair(empty_pair):
     """The store under test and the oracle, with the same points in the collection `c`."""
-    for each in (store, oracle):
+    for each in empty_pair:
         each.create("c", SIZE)
         each.upsert("c", POINTS)
-    return store, oracle
+    return empty_pair
 
 
 def same(found, expected):
@@ -72,6 +75,37 @@ def test_deleting_by_id_counts_those_that_were_there(pair):
         assert each.delete("c", [POINTS[0].id, POINTS[0].id, POINTS[1].id, "unknown"]) == 2
         assert each.delete("c", []) == 0
         assert each.count("c") == len(POINTS) - 2
+
+
+@pytest.mark.parametrize("effort", [0, 64, 10_000])
+def test_an_effort_changes_nothing_where_all_points_are_searched(shared_pair, effort):
+    for query in clustered(3, seed=14):
+        found, expected = (each.query("c", vector=query.vector, limit=7, where={"even": True}, effort=effort) for each in shared_pair)
+        same(found, expected)
+        found, expected = (each.query("c", vector=query.vector, sparse=query.sparse, limit=3, effort=effort) for each in shared_pair)
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+
+
+@pytest.mark.parametrize("which", [{"where": {"cluster": 3}}, {"where": Filter(must_not=(Range("cluster", lt=6),))},
+                                   {"ids": [POINTS[0].id, POINTS[0].id, POINTS[7].id, "unknown"]}, {"ids": []}], ids=str)
+def test_altering_replaces_the_same_points(pair, which):
+    def change(point):
+        return replace(point, id="ignored", sparse={1: 2.0}, payload={**point.payload, "even": None, "seen": True})
+
+    def state(each):
+        return {point.id: ([round(value, 4) for value in point.vector], {term: round(weight, 4) for term, weight in point.sparse.items()}, point.payload)
+                for point in each.scroll("c", limit=500)}
+
+    counts = [each.alter("c", change, **which) for each in pair]
+    assert counts[0] == counts[1] == pair[0].count("c", {"seen": True}) == pair[1].count("c", {"seen": True})
+    assert state(pair[0]) == state(pair[1]) and len(state(pair[0])) == len(POINTS)
+
+
+def test_a_change_that_cannot_be_stored_is_refused(pair):
+    for each in pair:
+        with pytest.raises(BadRequest, match="has 1 numbers"):
+            each.alter("c", lambda point: replace(point, vector=[1.0]), [POINTS[0].id])
+        assert len(each.get("c", [POINTS[0].id])[0].vector) == SIZE
 
 
 def test_points_come_back_as_they_were_in_the_order_asked_for(shared_pair):
@@ -157,11 +191,11 @@ def test_creating_again_keeps_the_points_and_another_size_is_refused(pair):
 
 
 @pytest.mark.parametrize("distance", ["Dot", "Euclid", "Manhattan"])
-def test_other_distances_rank_the_same(store, oracle, distance):
-    for each in (store, oracle):
+def test_other_distances_rank_the_same(empty_pair, distance):
+    for each in empty_pair:
         each.create("d", SIZE, distance)
         each.upsert("d", POINTS)
-    found, expected = (each.query("d", vector=POINTS[3].vector, limit=6) for each in (store, oracle))
+    found, expected = (each.query("d", vector=POINTS[3].vector, limit=6) for each in empty_pair)
     assert [hit.id for hit in found] == [hit.id for hit in expected]
     assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], rel=1e-3, abs=1e-2)
 
@@ -199,6 +233,10 @@ def test_a_name_that_could_be_a_path_is_refused(store, name):
     (lambda s: s.delete("c"), "needs either ids or a `where`"),
     (lambda s: s.delete("c", where={}), "needs either ids or a `where`"),
     (lambda s: s.delete("c", ["a"], {"a": 1}), "needs either ids or a `where`"),
+    (lambda s: s.alter("c", lambda point: point), "alter\\(\\) needs either ids or a `where`"),
+    (lambda s: s.alter("c", lambda point: point, where=Filter()), "needs either ids or a `where`"),
+    (lambda s: s.query("c", sparse={1: 1.0}, effort=-1), "effort of -1"),
+    (lambda s: s.query("c", sparse={1: 1.0}, effort=1.5), "effort of 1.5"),
     (lambda s: s.create("d", 0), "vector size of 0"),
     (lambda s: s.create("d", 4, "Hamming"), "'Hamming' is no distance"),
 ])
@@ -231,6 +269,12 @@ def test_a_closed_store_is_not_ready(store):
     assert not store.ready().ok and not store.deep().ok
     with pytest.raises(NotReady, match="was closed"):
         store.count("c")
+
+
+def test_a_server_answers_the_same():
+    if not SERVER:
+        pytest.skip("not run: QDRANT_URL is not set")
+    assert "server" in KINDS  # all of the above ran against it too
 
 
 def test_a_copy_is_made_while_the_store_is_open(store, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from suite.errors import StorageError
-from suite.vectors import disk
+from suite.vectors import disk, shard
 from suite.vectors.edge import EdgeStore
 from suite.vectors.store import Point
 
@@ -42,11 +42,13 @@ def test_what_needs_room_is_refused_before_the_engine_is_asked(tmp_path: Path, m
     store.upsert("there", [Point("a", [1.0, 0.0], None, {"k": "v"})])
     free_bytes(monkeypatch, 3 << 20)
     steps: dict[str, Any] = {"create": lambda: store.create("fresh", 2), "upsert": lambda: store.upsert("there", [Point("b", [0.0, 1.0])]),
-                             "delete": lambda: store.delete("there", ["a"]), "index": lambda: store.count("there", {"k": "v"})}
+                             "delete": lambda: store.delete("there", ["a"]), "alter": lambda: store.alter("there", lambda point: point, ["a"]),
+                             "snapshot": lambda: store.snapshots.create("there")}
     for name, step in steps.items():
         with pytest.raises(StorageError, match=r"^The disk is full \(3 MiB free, \d+ needed\) where the collection .* is kept; free some space"):
             step()
             pytest.fail(name)
+    assert store.count("there", {"k": "v"}) == 1 and store.snapshots.kept("there") == []
     assert [point.id for point in store.get("there", ["a", "b"])] == ["a"] and not (tmp_path / "vectors" / "fresh").exists()
     store.close()
     with pytest.raises(StorageError, match="40 needed"):
@@ -65,4 +67,17 @@ def test_a_large_batch_needs_more_room_than_a_small_one(tmp_path: Path, monkeypa
     store.upsert("there", [Point("small", [1.0, 0.0])])
     with pytest.raises(StorageError, match="The disk is full"):
         store.upsert("there", [Point("large", [1.0, 0.0], None, {"text": "x" * 1_000_000})])
+    store.close()
+
+
+def test_a_filter_works_without_the_index_that_there_is_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard, "INDEX_FROM", 1)
+    store = EdgeStore(tmp_path / "vectors")
+    store.open()
+    store.create("there", 2)
+    store.upsert("there", [Point("a", [1.0, 0.0], None, {"k": "v"})])
+    with monkeypatch.context() as full:
+        free_bytes(full, 3 << 20)
+        assert store.count("there", {"k": "v"}) == 1 and store.info("there").indexing.fields == {}
+    assert store.count("there", {"k": "v"}) == 1 and store.info("there").indexing.fields == {"k": ("keyword", 1)}
     store.close()

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from clusters import SIZE, clustered
+from clusters import SIZE, clustered, until
 
 from suite.errors import BadRequest, NotFound, NotReady, StorageError, SuiteError
 from suite.settings import load
@@ -38,16 +38,6 @@ def filled(folder: Path, n: int = 40) -> EdgeStore:
     store.create("c", SIZE)
     store.upsert("c", clustered(n))
     return store
-
-
-def until(condition, limit: float = 60) -> None:
-    """Wait for a condition, at most `limit` seconds."""
-    clock = threading.Event()
-    for _ in range(int(limit / 0.02)):
-        if condition():
-            return
-        clock.wait(0.02)
-    pytest.fail("the condition never held")
 
 
 def test_everything_is_there_after_closing_and_opening(tmp_path):
@@ -239,19 +229,6 @@ def test_a_dropped_collection_frees_its_name_and_its_folder(tmp_path):
         store.count("c")
     store.create("c", 4)
     assert store.info("c") == CollectionInfo("c", 4, "Cosine", 0)
-    store.close()
-
-
-def test_many_writes_are_indexed_in_the_background_and_found_the_same(tmp_path):
-    store = EdgeStore(tmp_path, optimize_after=500)
-    store.open()
-    store.create("c", SIZE)
-    points = clustered(1500)
-    for start in range(0, len(points), 100):
-        store.upsert("c", points[start:start + 100])
-    until(lambda: store._shards["c"].changed < 500)
-    assert store.count("c") == 1500
-    assert [store.query("c", vector=point.vector, limit=1)[0].id for point in points[::100]] == [point.id for point in points[::100]]
     store.close()
 
 

@@ -1,21 +1,27 @@
-"""HTML pages, by Beautiful Soup: the text with its headings and lists, without scripts, styles and other things that nobody reads."""
+"""HTML pages, by Beautiful Soup: as Markdown, without scripts, styles and other things that nobody reads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import PreformattedString
+from bs4.element import NavigableString, PreformattedString
 
-from suite.knowledge.formats.extract import Extract
+from suite.knowledge.formats.extract import Extract, fence, rows
 from suite.knowledge.formats.plain import decoded
 
-_SKIPPED_NAMES = "script style noscript template svg iframe head nav"
-_BLOCK_NAMES = ("address article aside blockquote body dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr html li main ol p pre "
-                "section table tbody td tfoot th thead tr ul br")
+_SKIPPED_NAMES = "script style noscript template svg iframe head title nav"
+_BLOCK_NAMES = ("address article aside blockquote body caption dd div dl dt figcaption figure footer form header hr html li main ol p section "
+                "table tbody td tfoot th thead tr ul br")
 _SKIPPED, _BLOCKS = frozenset(_SKIPPED_NAMES.split()), frozenset(_BLOCK_NAMES.split())
-_HEADING = re.compile(r"h([1-6])")
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_CELLS = ("td", "th")
+_FRAME = ("table", "thead", "tbody", "tfoot", "tr")
+_LAYING_OUT = frozenset({"table", "pre", *_HEADINGS})
+_BORDER = "\0"  # between the cells of a table that is no data; no text has it
 _STATED = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
+_LANGUAGE = re.compile(r"(?:language|lang|highlight)-([\w+#.-]+)")
 _LATER = 2048  # bytes in which a page states its encoding
 
 
@@ -27,36 +33,131 @@ def read(data: bytes) -> Extract:
     except (LookupError, UnicodeDecodeError):
         text = decoded(data)
     soup = BeautifulSoup(text, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    pieces: list[str] = [f"# {title}\n"] if title else []
-    _walk(soup, pieces)
-    lines = [re.sub(r"[ \t\xa0]+", " ", line).strip() for line in "".join(pieces).split("\n")]
-    return Extract(re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n")
+    page = _Page()
+    _walk(soup, page)
+    title = _line(soup.title) if soup.title else ""
+    if title and title not in page.headings:
+        page.blocks.insert(0, f"# {title}")
+    return Extract("\n\n".join(page.blocks) + "\n")
 
 
-def _walk(top: Tag, pieces: list[str]) -> None:
+class _Page:
+    """What was read so far: whole blocks, and the pieces of prose behind the last of them."""
+
+    def __init__(self) -> None:
+        self.blocks: list[str] = []
+        self.headings: set[str] = set()
+        self.pieces: list[str] = []
+
+    def prose(self, text: str) -> None:
+        """Add words; line breaks in them count."""
+        self.pieces.append(text)
+
+    def block(self, text: str) -> None:
+        """Add a block, which stays as it is, after the prose before it; an empty one only ends that."""
+        cells = ([" ".join(cell.split()) for cell in line.split(_BORDER)] for line in "".join(self.pieces).split("\n"))
+        lines = (" | ".join(cell for cell in line if cell) for line in cells)
+        said = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+        self.blocks += [part for part in (said, text) if part]
+        self.pieces.clear()
+
+    def heading(self, level: int, text: str) -> None:
+        """Add a heading, unless it has no words."""
+        self.headings.add(text)
+        self.block("#" * level + " " + text if text else "")
+
+
+def _walk(top: Tag, page: _Page) -> None:
     """The text below an element, in order. A list of what is still to do instead of recursion: pages may be nested thousands deep."""
-    waiting: list[tuple[object, bool]] = [(node, False) for node in reversed(list(top.children))]  # and whether it stands in <pre>
+    waiting: list[object] = [*reversed(list(top.children))]
     while waiting:
-        node, kept = waiting.pop()
-        if isinstance(node, Tag):
-            if node.name not in _SKIPPED:
+        node = waiting.pop()
+        if isinstance(node, _After):
+            page.prose(node.text)
+        elif isinstance(node, Tag):
+            if node.name in _HEADINGS:
+                page.heading(_HEADINGS[node.name], _line(node))
+            elif node.name == "pre":
+                page.block(_code(node))
+            elif node.name == "table" and _is_data(node):
+                for part in _table(node):
+                    page.block(part)
+            elif node.name not in _SKIPPED:
                 before, after = _around(node.name)
-                pieces.append(before)
-                waiting.append((after, True))
-                waiting.extend((child, kept or node.name == "pre") for child in reversed(list(node.children)))
-        elif isinstance(node, str) and not isinstance(node, PreformattedString):  # those are comments and the like
-            pieces.append(str(node) if kept else re.sub(r"\s+", " ", node))
+                page.prose(before)
+                waiting.append(_After(after))
+                waiting.extend(reversed(list(node.children)))
+        elif _is_said(node):
+            page.prose(re.sub(r"[\s\0]+", " ", str(node)))
+    page.block("")
+
+
+class _After:
+    """What follows an element once its children are done."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _is_said(node: object) -> bool:
+    return isinstance(node, NavigableString) and not isinstance(node, PreformattedString)  # those are comments and the like
 
 
 def _around(name: str) -> tuple[str, str]:
-    heading = _HEADING.fullmatch(name)
-    if heading:
-        return "\n\n" + "#" * int(heading[1]) + " ", "\n\n"
-    if name in ("td", "th"):
-        return "", " | "
+    if name in _CELLS:
+        return _BORDER, _BORDER
     if name == "li":
         return "\n- ", ""
     if name == "p":
         return "\n\n", "\n\n"
     return ("\n", "\n") if name in _BLOCKS else ("", "")
+
+
+def _line(top: Tag) -> str:
+    """All that an element says, in one line."""
+    return " ".join("".join(_said(top)).split())
+
+
+def _said(top: Tag) -> Iterator[str]:
+    waiting: list[object] = [top]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Tag):
+            if node is top or node.name not in _SKIPPED:
+                yield "\n" * (node.name in _BLOCKS)
+                waiting.extend(reversed(list(node.children)))
+        elif _is_said(node):
+            yield str(node)
+
+
+def _code(top: Tag) -> str:
+    """A <pre> as a block of code, with its language where a class names one as highlighters do."""
+    text = "".join(_said(top)).removeprefix("\n").rstrip()
+    if not text.strip():
+        return ""
+    first = top.find("code")
+    classes = [name for tag in (top, first) if isinstance(tag, Tag) for name in tag.get_attribute_list("class") if name]
+    language = next((found[1] for name in classes if (found := _LANGUAGE.fullmatch(name))), "")
+    marks = fence(text)
+    return f"{marks}{language}\n{text}\n{marks}"
+
+
+def _is_data(table: Tag) -> bool:
+    """Whether it has rows and cells and nothing else: no words between them, no tag left open, no page that is laid out in it."""
+    waiting: list[tuple[object, str]] = [(node, "table") for node in reversed(list(table.children))]  # and the name of what holds it
+    while waiting:
+        node, parent = waiting.pop()
+        if isinstance(node, Tag):
+            wrong = (node.name in _CELLS and parent != "tr") or (node.name == "tr" and parent not in _FRAME[:-1]) or node.name in _LAYING_OUT
+            waiting.extend((child, node.name) for child in reversed(list(node.children)))
+        else:
+            wrong = parent in _FRAME and _is_said(node) and bool(str(node).strip())
+        if wrong:
+            return False
+    return True
+
+
+def _table(table: Tag) -> Iterator[str]:
+    """Its caption and its rows."""
+    yield from (_line(caption) for caption in table.find_all("caption"))
+    yield rows([[_line(cell) for cell in row.find_all(_CELLS)] for row in table.find_all("tr")])

@@ -1,0 +1,65 @@
+"""What commands that talk to a person have in common: the process that a stack may run in, and what is shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suite.bench import Bench
+
+
+@contextmanager
+def joined() -> Iterator[Bench]:
+    """The stack that runs, or one for as long as this takes."""
+    from suite.bench import start
+
+    with own_process():
+        say_looking()
+        bench = start(attach=True)
+        try:
+            yield bench
+        finally:
+            bench.stop()
+
+
+def say_looking() -> None:
+    """Tell a person at a terminal why nothing happens for a moment."""
+    if sys.stderr.isatty():
+        print(dim("Finding the stack, or starting one …"), file=sys.stderr)
+
+
+@contextmanager
+def own_process() -> Iterator[None]:
+    """While a stack may run in it: files for nobody else, and `kill` or a closed terminal ends it in order."""
+    def ended(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    mask, before = os.umask(0o077), {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def write(text: str) -> None:
+    """Show a piece now; on a terminal without the control characters by which a text could take the terminal over."""
+    if sys.stdout.isatty():
+        text = "".join(char for char in text if char in "\n\t" or not (char < " " or "\x7f" <= char <= "\x9f"))
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding, "replace"))
+    sys.stdout.flush()
+
+
+def dim(text: str) -> str:
+    """The text in grey, where standard error is a terminal."""
+    return f"\x1b[2m{text}\x1b[0m" if sys.stderr.isatty() else text
