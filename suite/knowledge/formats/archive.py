@@ -22,7 +22,7 @@ def opened(data: bytes, kind: str) -> zipfile.ZipFile:
         raise BadRequest(LOCKED if _LOCKED_OFFICE in data else f"is a file of an older format under another name; save it as {kind}")
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # all that damaged bytes raise; no disk is read here
         raise BadRequest(f"is no {kind} file ({error})") from error
     members = archive.infolist()
     if any(member.flag_bits & ENCRYPTED for member in members):
