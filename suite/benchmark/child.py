@@ -70,18 +70,18 @@ class Process:
     def memory(self) -> tuple[int, int]:
         """Bytes that it holds now: all that are resident, its children's too; and of its own those that are no pages of mapped files.
 
-        The system takes such pages back when it needs room; where it does not tell them apart, they are counted. Raises RunFailed when nothing can
-        be read.
+        The system takes such pages back when it needs room; where it does not tell them apart, they are counted. A child that is only being started
+        lives in its parent's memory and is not counted twice. Raises RunFailed when nothing can be read.
         """
         try:
             process = psutil.Process(self.pid)
-            own, children = process.memory_info(), process.children(recursive=True)
+            command, own, children = process.cmdline(), process.memory_info(), process.children(recursive=True)
         except psutil.Error as error:
             raise RunFailed(f"The memory of {self.title} (pid {self.pid}) could not be read: {error}.") from error
         total = own.rss
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):  # ended in this moment
-                total += child.memory_info().rss
+                total += child.memory_info().rss if child.cmdline() != command else 0
         return total, own.rss - getattr(own, "shared", 0)
 
     def kill(self) -> None:

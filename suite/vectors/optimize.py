@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.errors import NotReady, SuiteError
-from suite.vectors.apart import Apart
+from suite.vectors.apart import Apart, release_freed
 from suite.vectors.disk import ROOM, require_room, used
 from suite.vectors.shard import Shard
 
@@ -93,6 +93,7 @@ class Optimizer:
         shard.optimizing, place, self._current = True, None, shard
         try:
             require_room(shard.folder, shard.name, ROOM + 3 * used(shard.place))
+            release_freed()
             place = shard.copy_aside()
             if self._apart.run("optimize", place):
                 shard.adopt(place)

@@ -40,6 +40,7 @@ from suite.vectors.store import (
 
 BATCH = 1000  # points per write to the engine, which holds Python still for its length
 INDEXED_FROM_KB = 10_000  # of vectors from which on the engine makes an index of them, as it does by default; fewer it searches exactly
+SEGMENT_KB = 20_000  # of vectors in one index at most: what an optimization holds in memory does not grow with the collection
 INDEX_FROM = 1000  # points from which on a field that is filtered by gets an index; fewer are read as quickly
 MOST_INDEXED = 64  # fields; filters come from anybody, and each index is kept up to date for ever
 Found = TypeVar("Found")
@@ -77,15 +78,11 @@ class Shard:
     def create(cls, folder: Path, size: int, distance: str, naming: Naming = OURS) -> Shard:
         """Make a collection with a dense vector, IDF-weighted words and a write-ahead log in a folder of its own."""
         meta = Meta(folder.name, size, distance, naming)
-        words = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if naming.idf else None)
-        config = edge.EdgeConfig(vectors={DENSE: edge.EdgeVectorParams(size=size, distance=getattr(edge.Distance, distance))},
-                                 sparse_vectors={WORDS: words}, wal_enabled=True,
-                                 optimizers=edge.EdgeOptimizersConfig(indexing_threshold=INDEXED_FROM_KB))
         require_room(folder.parent, meta.name)
         folder.mkdir(mode=0o700)
         with translated(meta.name):
             (folder / meta.shard).mkdir(mode=0o700)
-            made = cls(folder, meta, edge.EdgeShard.create(str(folder / meta.shard), config))
+            made = cls(folder, meta, edge.EdgeShard.create(str(folder / meta.shard), _config(meta)))
         meta.write(folder)  # last: a folder without it is no collection
         return made
 
@@ -356,6 +353,17 @@ class Shard:
                 require_room(self.place, self.name)
                 self._engine.update(edge.UpdateOperation.create_field_index(field, index_of(kind)))
                 self._indexed[field] = kind
+
+
+def _config(meta: Meta) -> edge.EdgeConfig:
+    """How the engine keeps a collection: all of it in mapped files that the system reads when they are asked for, not ahead."""
+    cold = edge.Memory.Cold
+    graph = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=INDEXED_FROM_KB, memory=cold)  # the engine's defaults but for memory
+    dense = edge.EdgeVectorParams(size=meta.size, distance=getattr(edge.Distance, meta.distance), hnsw_config=graph, memory=cold)
+    words = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if meta.naming.idf else None, memory=cold)
+    sizes = edge.EdgeOptimizersConfig(indexing_threshold=INDEXED_FROM_KB, max_segment_size=SEGMENT_KB)
+    return edge.EdgeConfig(vectors={DENSE: dense}, sparse_vectors={WORDS: words}, payload_memory=cold, id_tracker_memory=cold, optimizers=sizes,
+                           wal_enabled=True)
 
 
 def release(engine: edge.EdgeShard, name: str) -> None:

@@ -17,7 +17,8 @@ _BLOCK_NAMES = ("address article aside blockquote body caption dd div dl dt figc
 _SKIPPED, _BLOCKS = frozenset(_SKIPPED_NAMES.split()), frozenset(_BLOCK_NAMES.split())
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CELLS = ("td", "th")
-_FRAME = ("table", "thead", "tbody", "tfoot", "tr")
+_ROW_GROUPS = ("thead", "tbody", "tfoot")
+_HOLDERS = {**dict.fromkeys(("caption", *_ROW_GROUPS), ("table",)), "tr": ("table", *_ROW_GROUPS), **dict.fromkeys(_CELLS, ("tr",))}
 _LAYING_OUT = frozenset({"table", "pre", *_HEADINGS})
 _BORDER = "\0"  # between the cells of a table that is no data; no text has it
 _STATED = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
@@ -144,14 +145,16 @@ def _code(top: Tag) -> str:
 
 def _is_data(table: Tag) -> bool:
     """Whether it has rows and cells and nothing else: no words between them, no tag left open, no page that is laid out in it."""
-    waiting: list[tuple[object, str]] = [(node, "table") for node in reversed(list(table.children))]  # and the name of what holds it
+    waiting = [(node, "table", False) for node in table.children]  # with what holds it, and whether a cell or the caption does
     while waiting:
-        node, parent = waiting.pop()
-        if isinstance(node, Tag):
-            wrong = (node.name in _CELLS and parent != "tr") or (node.name == "tr" and parent not in _FRAME[:-1]) or node.name in _LAYING_OUT
-            waiting.extend((child, node.name) for child in reversed(list(node.children)))
+        node, parent, told = waiting.pop()
+        if not isinstance(node, Tag):
+            wrong = not told and _is_said(node) and bool(str(node).strip())
+        elif node.name in _SKIPPED:
+            continue
         else:
-            wrong = parent in _FRAME and _is_said(node) and bool(str(node).strip())
+            wrong = node.name in _LAYING_OUT or parent not in _HOLDERS.get(node.name, (parent,)) or (told and node.name in _HOLDERS)
+            waiting.extend((child, node.name, told or node.name in (*_CELLS, "caption")) for child in node.children)
         if wrong:
             return False
     return True
