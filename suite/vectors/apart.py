@@ -16,11 +16,12 @@ from suite.errors import NotReady, StorageError
 from suite.settings import child_environment
 
 CHILD = Path(__file__).with_name("edge_child.py")
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "1"}  # for glibc: each of the engine's threads would keep memory of its own
 NOTHING_TO_DO = 5  # as edge_child.py says it
 
 
 def release_freed() -> None:
-    """Give memory that was freed back to the system, so that there is room for a child; the C library keeps it otherwise."""
+    """Give memory that was freed back to the system, which the C library keeps otherwise: a child needs room."""
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -45,7 +46,7 @@ class Apart:
             if self._stopped:
                 raise NotReady("The vector store was closed; call start().", part="qdrant", retry_after=5)
             process = self._process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                                       start_new_session=True, env=child_environment())
+                                                       start_new_session=True, env={**child_environment(), **FEW_ARENAS})
         with process:
             said = process.stderr.read().decode("utf-8", "replace").splitlines() if process.stderr else []
             code = process.wait()

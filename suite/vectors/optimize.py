@@ -97,6 +97,7 @@ class Optimizer:
             place = shard.copy_aside()
             if self._apart.run("optimize", place):
                 shard.adopt(place)
+                release_freed()
             else:
                 shard.forget(place, 0)
             self._again.pop(shard.name, None)

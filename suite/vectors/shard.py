@@ -40,7 +40,7 @@ from suite.vectors.store import (
 
 BATCH = 1000  # points per write to the engine, which holds Python still for its length
 INDEXED_FROM_KB = 10_000  # of vectors from which on the engine makes an index of them, as it does by default; fewer it searches exactly
-SEGMENT_KB = 20_000  # of vectors in one index at most: what an optimization holds in memory does not grow with the collection
+SEGMENT_KB = 16_000  # of vectors in one index at most: what an optimization holds in memory does not grow with the collection
 INDEX_FROM = 1000  # points from which on a field that is filtered by gets an index; fewer are read as quickly
 MOST_INDEXED = 64  # fields; filters come from anybody, and each index is kept up to date for ever
 Found = TypeVar("Found")

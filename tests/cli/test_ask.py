@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,20 +17,6 @@ from suite.knowledge.record import Answer, Citation
 
 BACKUP = "The nightly backup starts at 03:15 in the north tower."
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def env(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    home = tmp_path_factory.mktemp("ask")
-    return {"DATA_DIR": str(home / "data"), "MODELS_DIR": str(models_dir), "SUITE_PORT_BASE": "auto", "HOME": str(home), "WORKSPACE_DIR": str(home)}
-
-
-@pytest.fixture(scope="module")
-def host(env: dict[str, str]) -> Iterator[Process]:
-    process = Process(env, Path(env["HOME"]))
-    process.ask("import suite; bench = suite.start()")
-    yield process
-    process.kill()
 
 
 @pytest.fixture

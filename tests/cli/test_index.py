@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,6 @@ from suite.cli.main import main
 
 NOTES = {"backup.md": "# Backup\n\nThe nightly backup starts at 03:15 in the north tower.\n", "food.txt": "The canteen serves bibimbap on Fridays.\n"}
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def env(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    home = tmp_path_factory.mktemp("index")
-    return {"DATA_DIR": str(home / "data"), "MODELS_DIR": str(models_dir), "SUITE_PORT_BASE": "auto", "HOME": str(home), "WORKSPACE_DIR": str(home)}
-
-
-@pytest.fixture(scope="module")
-def host(env: dict[str, str]) -> Iterator[Process]:
-    process = Process(env, Path(env["HOME"]))
-    process.ask("import suite; bench = suite.start()")
-    yield process
-    process.kill()
 
 
 @pytest.fixture
