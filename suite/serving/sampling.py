@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import math
 import secrets
-from collections.abc import Iterable
 from typing import Any
 
 import llama_cpp
@@ -45,16 +44,16 @@ class Sampler:
             value = getattr(request, name)
             return float(defaults.get(name, otherwise) if value is None else value)
 
-        self._plain = False  # the best score as it stands
         biases = list(request.logit_bias) + [(token, NEVER) for token in model.ends if request.ignore_eos and not constrained]
-        if biases:
-            self._add(llama_cpp.llama_sampler_init_logit_bias(self._vocab, len(biases), _biases(biases)))
+        self._biased = np.array([token for token, _ in biases], np.int32)
+        self._biases = np.array([bias for _, bias in biases], np.float32)
+        self._plain = False  # the best score as it stands
         penalties = chosen("repeat_penalty", 1.0), chosen("frequency_penalty"), chosen("presence_penalty")
         if penalties != (1.0, 0.0, 0.0):
             self._add(llama_cpp.llama_sampler_init_penalties(self._vocab, WINDOW, *penalties))
         temperature = chosen("temperature", 0.8)
         if temperature <= 0:
-            self._plain = not biases and penalties == (1.0, 0.0, 0.0)
+            self._plain = penalties == (1.0, 0.0, 0.0)
             self._add(llama_cpp.llama_sampler_init_greedy())
             return
         top_k, top_p, min_p = int(chosen("top_k", TOP_K)), chosen("top_p", 1.0), chosen("min_p", MIN_P)
@@ -71,7 +70,12 @@ class Sampler:
         llama_cpp.llama_sampler_chain_add(self._chain, sampler)
 
     def choose(self, scores: np.ndarray) -> int:
-        """The token for these scores (n_vocab,). Raises NoNumbers: llama.cpp would end the process over such scores."""
+        """The token for these scores (n_vocab,), to which the request's biases are added in place.
+
+        Raises NoNumbers: llama.cpp would end the process over such scores.
+        """
+        if len(self._biased):
+            np.add.at(scores, self._biased, self._biases)  # of two for one token both count
         best = int(scores.argmax())  # of the first that is no number, if there is one
         if not math.isfinite(scores[best]):
             raise NoNumbers
@@ -112,14 +116,6 @@ def _mixed(numbers: np.ndarray) -> np.ndarray:
     numbers = (numbers ^ (numbers >> np.uint64(30))) * _FIRST
     numbers = (numbers ^ (numbers >> np.uint64(27))) * _SECOND
     return numbers ^ (numbers >> np.uint64(31))
-
-
-def _biases(pairs: Iterable[tuple[int, float]]) -> Any:
-    rows = list(pairs)
-    array = (llama_cpp.llama_logit_bias * len(rows))()
-    for at, (token, bias) in enumerate(rows):
-        array[at].token, array[at].bias = token, bias
-    return ctypes.cast(array, ctypes.POINTER(llama_cpp.llama_logit_bias))
 
 
 def logprobs(scores: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,22 @@ def test_tokens_come_as_often_as_their_scores_say(temperature: float) -> None:
     expected = np.exp(scores / temperature) / np.exp(scores / temperature).sum() * draws
     seen = np.bincount(chosen(scores, draws, seed=5, **{**PLAIN, "temperature": temperature}), minlength=5)
     assert ((seen - expected) ** 2 / expected.clip(1)).sum() < 23.5  # chi-square with four degrees of freedom: one run in ten thousand is above
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.01])
+def test_biases_are_added_to_the_scores_and_a_reply_that_may_not_end_has_no_end(temperature: float) -> None:
+    def first(ignore_eos: bool = False, **biases: float) -> int:
+        request = Request(messages=({"role": "user", "content": "x"},), temperature=temperature, seed=1, ignore_eos=ignore_eos,
+                          logit_bias=tuple((int(token[1:]), bias) for token, bias in biases.items()))
+        one = Sampler(SimpleNamespace(n_vocab=4, ends=(3,)), request, {})  # type: ignore[arg-type]
+        try:
+            return one.choose(np.array([1.0, 2.0, 0.0, 9.0], np.float32))
+        finally:
+            one.close()
+
+    assert (first(), first(ignore_eos=True), first(ignore_eos=True, t2=2.5), first(t1=8.0)) == (3, 1, 2, 1)
+    with pytest.raises(NoNumbers):
+        first(ignore_eos=True, t0=-math.inf, t1=-math.inf, t2=-math.inf)
 
 
 def test_neighbouring_seeds_choose_independently() -> None:
