@@ -19,6 +19,7 @@ from suite.knowledge.collection import Collection
 from suite.knowledge.evaluate import Evaluation, Question, evaluate
 from suite.knowledge.progress import shown
 from suite.knowledge.record import RETRIEVERS
+from suite.memory.feed import Feeding
 from suite.runbooks import run as runbooks
 from suite.serving.listing import ModelTable
 from suite.serving.reply import Reply, ReplyStream
@@ -56,12 +57,19 @@ class Bench:
         """Whether this bench was stopped, here or by `suite down`."""
         return self._behind.stopped.is_set()
 
-    def chat(self, message: str | list[dict[str, Any]], *, model: str = "auto", stream: bool = False, **options: Any) -> Reply | ReplyStream:
+    def chat(self, message: str | list[dict[str, Any]], *, model: str = "auto", stream: bool = False, remember: bool = False, project: str = "",
+             session: str = "", **options: Any) -> Reply | ReplyStream:
         """Ask a model: text, or a list of `{"role", "content"}` messages; gives a Reply, or pieces of text when `stream` is set.
 
-        Options are max_tokens, temperature, top_p, seed, stop and repeat_penalty. Raises NotReady, BadRequest or ContextOverflow.
+        With `remember` the model is given what is remembered about the question, at most MEMORY_CONTEXT_TOKENS of it, the new turn is kept in
+        `project`, and the Reply shows both. Options are max_tokens, temperature, top_p, seed, stop and repeat_penalty. Raises NotReady, BadRequest
+        or ContextOverflow.
         """
-        return self._live(self._behind.gateway).chat(message, model=model, stream=stream, **options)
+        gateway = self._live(self._behind.gateway)
+        if not remember:
+            return gateway.chat(message, model=model, stream=stream, **options)
+        feeding = Feeding(gateway.chat, self.memory, message, self.settings.memory_context_tokens, project, session)
+        return feeding.stream(model=model, **options) if stream else feeding.reply(model=model, **options)
 
     def switch_model(self, role: str, model: str = "") -> dict[str, Any]:
         """Serve another model as `chat` or `code`: a catalogue name, a file of the models directory, or a path; empty loads what was unloaded.

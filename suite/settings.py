@@ -106,6 +106,7 @@ TABLE: tuple[Setting, ...] = (
     _s("rag_parse_mb", int, 1024, "Megabytes of memory that reading one PDF, DOCX, HWPX or HTML file may take.", low=64, high=65_536),
     _s("rag_dask_url", str, "", "A Dask scheduler, such as tcp://host:8786, whose workers read and embed what is added; this machine when empty."),
     _s("default_project_id", str, "default-project", "The project that memories belong to when none is named."),
+    _s("memory_context_tokens", int, 400, "Tokens of earlier turns that a chat which remembers is given, at most; about.", low=0, high=100_000),
     _s("memory_sync_interval", float, 300.0, "Seconds between two vector syncs of memories.", low=0.05, high=86_400),
     _s("ttl_check_interval", float, 3600.0, "Seconds between two sweeps of expired memories.", low=0.05, high=86_400),
     _s("memory_backup_cron", str, "03:00", "Local time of the daily backup, HH:MM."),

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from suite.access.audit import Audit
 from suite.access.key import create_key
 from suite.access.policy import load_policy
 from suite.backup.create import create, database, vectors
+from suite.backup.migration import before_migration
 from suite.embedding.embed import Embedder
 from suite.embedding.rerank import open_reranker
 from suite.embedding.series import EmbeddingSeries
@@ -106,7 +108,7 @@ class Stack:
         s, data = self.settings, self.data
         self.log = FileLog(data / "logs", s.log_level)
         self._closers.append(self.log.close)
-        self.storage: Storage = open_storage(s.database_url, data / "sqlite")
+        self.storage: Storage = open_storage(s.database_url, data / "sqlite", keep=partial(before_migration, data / "backups"))
         self._closers.append(self.storage.close)
         self.usage = Ledger(self.storage)
         self._closers.append(self.usage.close)

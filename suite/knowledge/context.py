@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from suite.knowledge.record import Hit
+from suite.text.size import tokens
 
-LATIN_CHARS, OTHER_CHARS = 3.5, 1.2  # characters per token, rather too few: a prompt that is too long has to be asked again
 AROUND = 220  # tokens of the rules, the numbers of the passages and the chat template
 LEAST_TOKENS = 40  # passages cut below this would answer nothing
 
@@ -18,12 +17,6 @@ def budget(window: int | None, reply: int, question: str, most: int) -> int:
     if window is None:
         return most
     return max(LEAST_TOKENS, min(most, window - reply - AROUND - tokens(question)))
-
-
-def tokens(text: str) -> int:
-    """About how many tokens a chat model makes of a text, by its scripts."""
-    latin = sum(character.isascii() for character in text)
-    return math.ceil(latin / LATIN_CHARS + (len(text) - latin) / OTHER_CHARS)
 
 
 def merged(hits: Sequence[Hit]) -> list[Hit]:

@@ -2,138 +2,260 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
-from suite.errors import BadRequest, NotFound, SuiteError
+from suite.errors import BadRequest, SuiteError
 from suite.memory import expire as expiring
-from suite.memory.recall import by_vector, by_words, fuse
-from suite.memory.record import Recalled, Remembered, TextEmbedder, checked_text, flatten, store_name
-from suite.memory.remember import alive, fetch, insert, prepare, renew_terms
-from suite.memory.sync import VectorSync
-from suite.memory.table import memories
+from suite.memory import project as projecting
+from suite.memory import transfer
+from suite.memory.importance import expiry
+from suite.memory.numbers import all_projects, series, stats_of
+from suite.memory.probe import Probe
+from suite.memory.recall import Wanted, by_vector, by_words, fuse, listed, living
+from suite.memory.record import (
+    Forgotten,
+    Project,
+    Recall,
+    Recalled,
+    Remembered,
+    TextEmbedder,
+    as_tags,
+    checked_text,
+    checked_time,
+    flatten,
+    size_of,
+)
+from suite.memory.remember import Draft, absent, alive, change, checked_level, checked_tags, fetch, insert, prepare, renew_terms
+from suite.memory.sync import Follower, VectorSync
+from suite.memory.words import Spreads
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.text.language import language
 
 How = Literal["hybrid", "words", "vector"]
 MAX_LIMIT = 100
+MAX_OFFSET = 1_000
+MAX_LISTED = 1_000
 DEPTH = 50  # turns that each arm proposes to the fusion
 MAX_QUERY = 4000
-_PROBE_QUESTION = "Where does the lighthouse keeper store the brass lamp?"
-_PROBE_REPLY = "The lighthouse keeper stores the brass lamp in the cellar below the tower."
-_log = logging.getLogger("suite.memory")
 
 
 class Memory:
-    """Remembered turns, by project. Safe to use from several threads."""
+    """Remembered turns, by project. Safe to use from several threads.
+
+    A project that is not named is the one that the current directory belongs to (`.ai-memory/project.json` in it or above), else
+    DEFAULT_PROJECT_ID. One that is named must be there: NotFound otherwise, with those that are.
+    """
 
     name = "memory-api"
 
     def __init__(self, storage: Any, store: Any, embedder: TextEmbedder, settings: Any) -> None:
         self._storage, self._store, self._embedder, self._settings = storage, store, embedder, settings
         self._sync = VectorSync(storage, store, embedder, settings)
+        self._follower = Follower(self._sync, storage)
+        self._spreads = Spreads()
 
     def start(self) -> None:
-        """Nothing to load: storage, store and embedder are started by their owners."""
+        """Begin to write vectors beside the saving. Storage, store and embedder are started by their owners."""
+        projecting.register(self._storage, self.default)
+        self._follower.start()
 
     def close(self) -> None:
-        """Nothing to release."""
+        """End the writing of vectors after the batch at work; what is not written is still queued."""
+        self._follower.close()
+
+    @property
+    def default(self) -> str:
+        """The project that is meant by callers who name none and are in no project's folder."""
+        return checked_text(self._settings.default_project_id, "project", 120)
 
     def remember(self, question: str, reply: Any, *, project: str = "", tags: Iterable[str] = (), session: str = "", importance: int | None = None,
-                 model: str = "") -> Remembered:
-        """Store a turn verbatim; `reply` is text or a Reply, `importance` 1 to 10 or None for the rule in importance.py.
+                 model: str = "", tokens: int | None = None, seconds: float | None = None, context: dict[str, Any] | None = None,
+                 saved: bool = False, important: bool = False, supersedes: str = "", valid_from: Any = None) -> Remembered:
+        """Store a turn verbatim; `reply` is text or a Reply, `importance` 1 to 10 or None for the rules in importance.py.
 
-        The turn is safe once this returns. Its vector is tried at once; when that fails the record says so (`sync`, `why`) and the next sync
-        writes it. Raises BadRequest for a value that cannot be stored, StorageError when the database refuses.
+        `saved` makes it a ten, `important` an eight at least. `supersedes` is the id of a turn that holds no longer from now, or `valid_from`, on.
+        The turn is safe and found by its words once this returns; its vector follows at once (`sync`). Raises BadRequest for a value that cannot
+        be stored, NotFound for an unknown project or turn, StorageError when the database refuses.
         """
         text, model, tags = flatten(reply, model, tags)
-        memory = prepare(question, text, self._project(project), model=model, tags=tags, session=session, level=importance)
-        insert(self._storage, memory)
-        why = self._attempt(lambda: self._sync.put(memory))
-        return self._with_why(memory, why)
+        tokens, seconds = size_of(reply, tokens, seconds)
+        coder = self._settings.api_gateway_code_model in (model, getattr(reply, "alias", ""))
+        return self._store_draft(Draft(question, text, self.project(project), "turn", model, tags, session, importance, tokens, seconds, context,
+                                       checked_time(valid_from, "valid_from"), coder, saved, important), supersedes)
 
-    def recall(self, query: str, *, how: How = "hybrid", limit: int = 5, project: str = "") -> list[Recalled]:
+    def note(self, text: str, kind: str = "fact", *, project: str = "", tags: Iterable[str] = (), about: str = "", source: str = "",
+             importance: int | None = None, supersedes: str = "", valid_from: Any = None) -> Remembered:
+        """Store a `fact` or a `summary` as somebody wrote it; none is ever made up here. Recalled like a turn, and kept for ever unless told.
+
+        `about` is a line that it is found by too, `source` the id of the turn that it came from.
+        """
+        if kind not in ("fact", "summary"):
+            raise BadRequest(f"A note is a 'fact' or a 'summary', not {kind!r}.", param="kind")
+        context = {"source": checked_text(source, "source", 36)} if source else None
+        draft = Draft(about, text, self.project(project), kind, "", as_tags(tags), "", importance, context=context,
+                      valid_from=checked_time(valid_from, "valid_from"))
+        return self._store_draft(draft, supersedes)
+
+    def recall(self, query: str, *, how: How = "hybrid", limit: int = 5, offset: int = 0, project: str = "", tags: Iterable[str] = (),
+               importance_min: int = 1, since: Any = None, until: Any = None, at: Any = None, kind: str = "", session: str = "",
+               favourite: bool | None = None) -> Recall:
         """The remembered turns of a project that match, best first.
 
-        `words` ranks by BM25, `vector` by meaning, `hybrid` by reciprocal rank fusion of both. A query that the embedding model cannot read is
-        searched by words alone under `hybrid`, which each record's `note` says; under `vector` it raises BadRequest. Of one that is longer than
-        the model reads the beginning counts for the meaning, which the `note` says too.
+        `words` ranks by BM25, `vector` by meaning, `hybrid` by reciprocal rank fusion of both. Only turns count that have all `tags`, an importance
+        of `importance_min` at least, were created `since` (inclusive) and before `until`, and hold `at` that moment (default: now). When the vectors
+        are down, or the embedding model cannot read the query, words answer alone under `hybrid`, which `note` says; under `vector` that is an error.
         """
         checked_text(query, "query", MAX_QUERY)
         if how not in ("hybrid", "words", "vector"):
             raise BadRequest(f"There is no way to recall named {how!r}; use 'hybrid', 'words' or 'vector'.", param="how")
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-            raise BadRequest(f"The limit is {limit!r}; it must be a whole number from 1 to {MAX_LIMIT}.", param="limit")
-        project, note = self._project(project), ""
-        words = by_words(self._storage, project, query, max(limit, DEPTH)) if how != "vector" else []
+        _checked_number(limit, "limit", 1, MAX_LIMIT)
+        _checked_number(offset, "offset", 0, MAX_OFFSET)
+        wanted = self._wanted(tags, importance_min, since, until, at, kind, session, favourite)
+        project, deep, note = self.project(project), max(limit + offset, DEPTH), ""
+        words = by_words(self._storage, project, query, deep, wanted, self._spreads) if how != "vector" else []
         vectors: list[tuple[str, float]] = []
         if how != "words":
-            if self._embedder.reads(query):
-                asked = self._embedder.head(query, kind="query")
-                vectors = self._nearest(project, asked, max(limit, DEPTH))
-                note = "" if asked == query else f"{self._embedder.model.name} reads no more than the query's beginning, so that counted."
-            elif how == "vector":
-                raise BadRequest(f"{self._unread(query)}; recall it with how='words' or how='hybrid'.", param="how")
-            else:
-                note = f"{self._unread(query)}, so only words counted."
+            try:
+                vectors, note = self._nearest(project, query, deep, wanted)
+            except SuiteError as error:
+                if how == "vector":
+                    raise
+                note = f"{error.message.rstrip('.')}, so only words counted."
         ranked = {"words": words, "vector": vectors}.get(how) if how != "hybrid" else fuse(words, vectors)
-        return self._recalled(ranked or [], {row[0] for row in words}, {row[0] for row in vectors}, note, limit)
+        ids = [identity for identity, _ in (ranked or [])[offset:offset + limit]]
+        found, worth = living(self._storage, ids, wanted), dict(ranked or [])
+        by = ({row[0] for row in words}, {row[0] for row in vectors})
+        return Recall((Recalled(found[identity], worth[identity], _arm(identity, *by), note) for identity in ids if identity in found), note)
+
+    def turns(self, project: str = "", *, tags: Iterable[str] = (), importance_min: int = 1, since: Any = None, until: Any = None, at: Any = None,
+              kind: str = "", session: str = "", favourite: bool | None = None, limit: int = 50, offset: int = 0,
+              order: str = "newest") -> list[Remembered]:
+        """The turns of a project that count (see recall), without a query: the `newest` or the most `important` first."""
+        if order not in ("newest", "important"):
+            raise BadRequest(f"There is no order {order!r}; use 'newest' or 'important'.", param="order")
+        _checked_number(limit, "limit", 1, MAX_LISTED)
+        _checked_number(offset, "offset", 0, 10**9)
+        wanted = self._wanted(tags, importance_min, since, until, at, kind, session, favourite)
+        return listed(self._storage, self.project(project), wanted, limit, offset, order)
 
     def get(self, id: str) -> Remembered:
         """One remembered turn; raises NotFound."""
-        found = fetch(self._storage, [str(id)])
+        found = fetch(self._storage, [str(id)], alive(time.time()))
         if str(id) not in found:
-            raise NotFound(f"There is no memory {id!r}; it was never saved, was forgotten, or has expired.", param="id")
+            raise absent(str(id))
         return found[str(id)]
 
-    def forget(self, id: str) -> bool:
-        """Delete one turn and its vector; false when there is none with this id."""
-        done = expiring.forget(self._storage, str(id))
-        if done:
-            self._attempt(self._sync.drain)
-        return done
+    def edit(self, id: str, *, question: str | None = None, reply: str | None = None, tags: Iterable[str] | None = None,
+             importance: int | None = None, favourite: bool | None = None, valid_until: Any = None) -> Remembered:
+        """Change what is given of a turn; it keeps its id and the time that it was made, and says when it was `edited`.
 
-    def expire(self, now: float | None = None) -> int:
-        """Delete the turns that expired at or before `now` (UTC seconds since 1970; None: now) and return how many."""
-        count = expiring.expire(self._storage, now)
+        A favourite is kept for ever while it is one. Raises NotFound, and BadRequest for a value that cannot be stored.
+        """
+        ends = checked_time(valid_until, "valid_until")
+
+        def changed(turn: Remembered) -> Remembered:
+            level = turn.importance if importance is None else checked_level(importance)
+            liked = turn.favourite if favourite is None else bool(favourite)
+            return replace(
+                turn, question=turn.question if question is None else checked_text(question, "question", blank=turn.kind != "turn"),
+                reply=turn.reply if reply is None else checked_text(reply, "reply"),
+                tags=turn.tags if tags is None else checked_tags(as_tags(tags)),
+                importance=level, rules=turn.rules if importance is None else (f"said to be {level}",), favourite=liked, edited=time.time(),
+                expires=None if liked else expiry(level, turn.created), valid_until=turn.valid_until if ends is None else ends)
+
+        after = change(self._storage, str(id), changed)
+        self._follower.nudge()
+        return after
+
+    def forget(self, id: str) -> Forgotten:
+        """Delete one turn: its words, its search terms, its vector; what the answer says was counted afterwards. False when there is none."""
+        known = fetch(self._storage, [str(id)])
+        gone = expiring.forget(self._storage, str(id))
+        if gone:
+            self._try_drain()
+        return expiring.proof(self._storage, self._store, gone, str(id), known[str(id)].project if str(id) in known else "")
+
+    def expire(self, now: float | None = None, project: str = "") -> int:
+        """Delete the turns that expired at or before `now` (UTC seconds since 1970; None: now), of one project or of all, and return how many."""
+        count = expiring.expire(self._storage, now, self.project(project) if project else "")
         if count:
-            self._attempt(self._sync.drain)
+            self._try_drain()
         return count
 
-    def sync(self) -> dict[str, int]:
+    def sync(self, project: str = "") -> dict[str, int]:
         """Write the vectors that are pending and make the removals that are queued; raises what the store or the embedder raises.
 
         Search terms that an earlier version stored are renewed first.
         """
         renew_terms(self._storage)
-        return self._sync.run()
+        return self._sync.run(self.project(project) if project else "")
+
+    def queue(self, project: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """What of a project still waits for the vector store: id, what (pending, failed, removal), since (UTC seconds since 1970)."""
+        _checked_number(limit, "limit", 1, MAX_LISTED)
+        return self._sync.queue(self.project(project), limit)
 
     def stats(self, project: str = "") -> dict[str, Any]:
         """Numbers about a project's living turns: how many, by importance, model and state of the vector; oldest and newest in UTC seconds."""
-        project = self._project(project)
-        mine = sa.and_(memories.c.project == project, alive(time.time()))
-        with self._storage.read() as connection:
-            total, mean, oldest, newest = connection.execute(sa.select(
-                sa.func.count(), sa.func.avg(memories.c.importance), sa.func.min(memories.c.created), sa.func.max(memories.c.created))
-                .where(mine)).one()
-            by = {name: {str(value): count for value, count in connection.execute(
-                sa.select(memories.c[name], sa.func.count()).where(mine).group_by(memories.c[name]).order_by(memories.c[name]))}
-                for name in ("importance", "model", "sync")}
-        return {"project": project, "memories": total, "importance_mean": None if mean is None else float(mean), "oldest": oldest, "newest": newest,
-                "importance": by["importance"], "models": by["model"], "sync": by["sync"]}
+        return stats_of(self._storage, self.project(project))
 
-    def projects(self) -> list[dict[str, Any]]:
-        """Name, number of living turns and the newest one's time of every project that has any."""
-        query = (sa.select(memories.c.project, sa.func.count(), sa.func.max(memories.c.created)).where(alive(time.time()))
-                 .group_by(memories.c.project))
-        with self._storage.read() as connection:
-            found = [{"project": name, "memories": count, "newest": newest} for name, count, newest in connection.execute(query)]
-        return sorted(found, key=lambda row: row["project"])  # here, because databases have orders of their own
+    def projects(self) -> list[Project]:
+        """Every project, with the number of its living turns, in the order of their ids."""
+        return all_projects(self._storage)
+
+    def create_project(self, name: str, path: str = "") -> Project:
+        """Make a project; with `path` that folder becomes its own (`.ai-memory/project.json` is written there).
+
+        Raises BadRequest when it is there already.
+        """
+        folder = Path(path).expanduser().absolute() if path else None
+        if folder is not None and not folder.is_dir():
+            raise BadRequest(f"The folder {folder} does not exist; make it first, or leave the path out.", param="path")
+        identity = name if folder is None else projecting.new_id()
+        checked_text(name, "project name", 120)
+        if folder is not None:
+            projecting.write(folder, identity, name)
+        projecting.create(self._storage, name, identity, str(folder or ""))
+        return next(row for row in self.projects() if row.id == identity)
+
+    def join_project(self, id: str, name: str = "", path: str = "") -> str:
+        """Note a project that a folder's file names, if it is not known yet, and return its id."""
+        projecting.register(self._storage, checked_text(id, "project", 120), checked_text(name, "project name", 120, blank=True), path)
+        return id
+
+    def export(self, project: str = "") -> Iterator[str]:
+        """A project as JSON lines: what it is, then its turns in their order. Vectors are left out: an import computes them."""
+        return transfer.export(self._storage, self.project(project))
+
+    def bring(self, lines: Iterable[str], project: str = "") -> transfer.Imported:
+        """Import what `export` gave, into the project that it came from (made where it is missing) or another; known ids are left as they are.
+
+        Nothing is imported when a line cannot be used: BadRequest with its number.
+        """
+        head, turns = transfer.read(lines)
+        target = self.project(project) if project else self.join_project(head, head)
+        found = transfer.bring(self._storage, target, turns)
+        self._follower.nudge()
+        return found
+
+    def project(self, project: str = "") -> str:
+        """The id of the project that is meant (see Memory); raises NotFound for one that is not there."""
+        if project:
+            return projecting.known(self._storage, project)
+        here = projecting.nearest(Path.cwd())
+        if here is not None:
+            return self.join_project(**here)
+        projecting.register(self._storage, self.default)
+        return self.default
+
+    def series(self) -> dict[str, float]:
+        """Numbers for metrics: memories, projects, and what waits for the vector store with the age in seconds of the oldest."""
+        return series(self._storage)
 
     def live(self) -> State:
         """There as long as the kernel is."""
@@ -156,65 +278,46 @@ class Memory:
 
     def deep(self) -> State:
         """A turn is saved in a project of its own, found by words and by vector, and deleted; nothing of it stays."""
-        return guarded(self._deep)
+        return guarded(Probe(self, self._storage, self._store, f"probe-{uuid.uuid4()}").run)
 
-    def _deep(self) -> State:
-        project = f"probe-{uuid.uuid4()}"
-        started = time.monotonic()
+    def _store_draft(self, draft: Draft, supersedes: str) -> Remembered:
+        memory = prepare(draft)
+        insert(self._storage, [memory], supersedes)
+        self._follower.nudge()
+        return memory
+
+    def _wanted(self, tags: Iterable[str], importance_min: int, since: Any, until: Any, at: Any, kind: str, session: str,
+                favourite: bool | None) -> Wanted:
+        return Wanted(checked_tags(as_tags(tags)), checked_level(importance_min), checked_time(since, "since"), checked_time(until, "until"),
+                      checked_time(at, "at"), checked_text(kind, "kind", 10, blank=True), checked_text(session, "session", 120, blank=True),
+                      favourite)
+
+    def _nearest(self, project: str, query: str, limit: int, wanted: Wanted) -> tuple[list[tuple[str, float]], str]:
+        """The turns nearest to a query, and what there is to say of it.
+
+        Raises BadRequest for one that the model cannot read, and what the store raises.
+        """
+        if not self._embedder.reads(query):
+            raise BadRequest(f"The embedding model {self._embedder.model.name} does not read this query (language: {language(query)})"
+                             "; recall it with how='words' or how='hybrid'.", param="how")
+        waiting = self._sync.settle(project)
+        asked = self._embedder.head(query, kind="query")
+        found = by_vector(self._storage, self._store, project, self._embedder.embed([asked], kind="query")[0].tolist(), limit, wanted)
+        notes = [] if asked == query else [f"{self._embedder.model.name} reads no more than the query's beginning, so that counted."]
+        return found, " ".join([*notes, *(["The newest turns have no vector yet, so only their words counted."] if waiting else [])])
+
+    def _try_drain(self) -> None:
+        """Remove vectors now; where the store refuses, they are still queued, and a forgotten turn must not look like one that is not."""
         try:
-            memory = self.remember(_PROBE_QUESTION, _PROBE_REPLY, project=project, importance=1)
-            facts = {"saved": memory.sync == "synced",
-                     "words": [row.id for row in self.recall("brass lamp", how="words", project=project)] == [memory.id],
-                     "vector": [row.id for row in self.recall(_PROBE_QUESTION, how="vector", project=project)] == [memory.id],
-                     "deleted": self.forget(memory.id) and not self.recall("brass lamp", how="words", project=project)
-                     and not self._points(project)}
-        finally:
-            self._sweep(project)
-        failed = [name for name, done in facts.items() if not done]
-        facts["seconds"] = round(time.monotonic() - started, 3)
-        if failed:
-            return bad(f"The probe memory failed at: {', '.join(failed)}. {memory.why}".strip(), **facts)
-        return good(**facts)
+            self._sync.drain()
+        except SuiteError:
+            self._follower.nudge()
 
-    def _points(self, project: str) -> int:
-        """How many vectors of a project the store holds."""
-        return sum(row.points for row in self._store.collections() if row.name == store_name(project))
 
-    def _sweep(self, project: str) -> None:
-        """Remove whatever a probe left, even a broken one."""
-        for row in self._ids(project):
-            expiring.forget(self._storage, row)
-        self._attempt(self._sync.drain)
-        if any(row.name == store_name(project) for row in self._store.collections()):
-            self._store.drop(store_name(project))
+def _arm(identity: str, words: set[str], vectors: set[str]) -> str:
+    return "both" if identity in words and identity in vectors else "words" if identity in words else "vector"
 
-    def _ids(self, project: str) -> list[str]:
-        with self._storage.read() as connection:
-            return list(connection.execute(sa.select(memories.c.id).where(memories.c.project == project)).scalars())
 
-    def _nearest(self, project: str, query: str, limit: int) -> list[tuple[str, float]]:
-        return by_vector(self._store, project, self._embedder.embed([query], kind="query")[0].tolist(), limit)
-
-    def _recalled(self, ranked: list[tuple[str, float]], words: set[str], vectors: set[str], note: str, limit: int) -> list[Recalled]:
-        living = fetch(self._storage, [identity for identity, _ in ranked], time.time())  # a vector may outlive its turn for a moment
-        return [Recalled(living[identity], score, "both" if identity in words and identity in vectors else "words" if identity in words else "vector",
-                         note) for identity, score in ranked if identity in living][:limit]
-
-    def _unread(self, query: str) -> str:
-        return f"The embedding model {self._embedder.model.name} does not read this query (language: {language(query)})"
-
-    def _project(self, project: str) -> str:
-        return checked_text(project or self._settings.default_project_id, "project", 120)
-
-    def _attempt(self, work: Any) -> str:
-        """Do what a later sync would do anyway, and return why it failed, if it did."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - the edge: the turn is safe in SQL, and failing vectors must not look like a lost turn
-            _log.warning("vectors of memories wait for the next sync: %s: %s", type(error).__name__, error)
-            return f"Its vector is not written yet ({error}); the next sync tries again."
-        return ""
-
-    def _with_why(self, memory: Remembered, why: str) -> Remembered:
-        values = memory.to_dict()
-        return Remembered.from_dict({**values, "sync": "pending" if why else "synced", "why": why})
+def _checked_number(value: Any, what: str, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadRequest(f"The {what} is {value!r}; it must be a whole number from {least} to {most}.", param=what)

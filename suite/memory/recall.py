@@ -1,55 +1,114 @@
-"""Find remembered turns: by words (BM25 in SQL), by vector, or by both."""
+"""Find remembered turns: by words (BM25 in SQL), by vector, or by both; and list them by what is known of them."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from suite.errors import NotFound
-from suite.memory.record import store_name
-from suite.memory.remember import alive
-from suite.memory.table import memories, memory_terms
-from suite.text.terms import terms, weight
+from suite.memory.postings import AT_ONCE, postings
+from suite.memory.project import corpus
+from suite.memory.record import Remembered, from_row, store_name
+from suite.memory.remember import alive, fetch
+from suite.memory.table import memories, memory_tags
+from suite.memory.words import KEPT, Spreads, candidates, query_terms, score
 
-K1, B = 1.2, 0.75
 RRF = 60  # how little a first rank is worth more than a tenth one; 60 is the usual value
-MAX_TERMS = 256  # of a query, the first ones: databases bound the number of values in one statement
+DEEPER = 8  # times as many turns are looked at when too few of them met the conditions
+MOST_VECTORS = 10_000  # that a store gives at once
 
 
-def by_words(storage: Any, project: str, query: str, limit: int, now: float | None = None) -> list[tuple[str, float]]:
-    """Ids and BM25 scores of the living turns of a project that share a term with the query, best first; ties go to the newer turn."""
-    wanted = list(dict.fromkeys(terms(query)))[:MAX_TERMS]
-    if not wanted:
-        return []
-    mine = sa.and_(memories.c.project == project, alive(time.time() if now is None else now))
-    joined = memory_terms.join(memories, memories.c.id == memory_terms.c.memory)
+@dataclass(frozen=True)
+class Wanted:
+    """Which turns count. Times are UTC seconds since 1970: created `since` (inclusive) and `until` (exclusive), holding `at` that moment.
+
+    `at` None is now. `tags` must all be there; `kind`, `session` and `favourite` narrow where they are given.
+    """
+
+    tags: tuple[str, ...] = ()
+    importance_min: int = 1
+    since: float | None = None
+    until: float | None = None
+    at: float | None = None
+    kind: str = ""
+    session: str = ""
+    favourite: bool | None = None
+
+    def condition(self, now: float | None = None) -> Any:
+        """The same as a condition on `memories`, for living turns."""
+        now = time.time() if now is None else now
+        at = now if self.at is None else self.at
+        found = [alive(now), sa.or_(memories.c.valid_until.is_(None), memories.c.valid_until > at)]
+        if self.at is not None:
+            found.append(memories.c.valid_from <= at)
+        found += [memories.c.seq.in_(sa.select(memory_tags.c.seq).where(memory_tags.c.tag == tag)) for tag in self.tags]
+        narrowed = ((self.importance_min > 1, memories.c.importance >= self.importance_min),
+                    (self.since is not None, memories.c.created >= self.since), (self.until is not None, memories.c.created < self.until),
+                    (self.kind != "", memories.c.kind == self.kind), (self.session != "", memories.c.session == self.session),
+                    (self.favourite is not None, memories.c.favourite.is_(bool(self.favourite))))
+        return sa.and_(*found, *(condition for given, condition in narrowed if given))
+
+
+ANY = Wanted()
+
+
+def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted = ANY, spreads: Spreads | None = None,
+             now: float | None = None) -> list[tuple[str, float]]:
+    """Ids and BM25 scores of the turns of a project that share a term with the query, best first; ties go to the newer turn."""
+    condition = wanted.condition(now)
     with storage.read() as connection:
-        total, mean = connection.execute(sa.select(sa.func.count(), sa.func.avg(memories.c.length)).where(mine)).one()
-        spread = connection.execute(sa.select(memory_terms.c.term, sa.func.count()).select_from(joined)
-                                    .where(mine, memory_terms.c.term.in_(wanted)).group_by(memory_terms.c.term)).all()
-        if not spread:
+        ours = corpus(connection, project)
+        if ours is None or not ours.turns:
             return []
-        rarity = {term: weight(term) * math.log(1 + (total - count + 0.5) / (count + 0.5)) for term, count in spread}
-        idf = sa.case(*((memory_terms.c.term == term, sa.literal(value, sa.Float)) for term, value in rarity.items()), else_=0.0)
-        count = sa.cast(memory_terms.c.count, sa.Float)
-        penalty = K1 * (1 - B + B * sa.cast(memories.c.length, sa.Float) / max(float(mean), 1.0))
-        score = sa.func.sum(idf * count * (K1 + 1) / (count + penalty)).label("score")
-        found = connection.execute(sa.select(memories.c.id, score).select_from(joined).where(mine, memory_terms.c.term.in_(list(rarity)))
-                                   .group_by(memories.c.id, memories.c.created).order_by(score.desc(), memories.c.created.desc(), memories.c.id)
-                                   .limit(limit)).all()
-    return [(row.id, float(row.score)) for row in found]
+        index = postings(storage.engine.dialect.name)
+        asked = query_terms(connection, index, ours, query, spreads or Spreads())
+        most, mean = max(KEPT, limit), ours.length / ours.turns
+        while asked:
+            seqs, whole = candidates(connection, index, asked, most)
+            rows = _meeting(connection, seqs, condition)
+            if whole or len(rows) >= limit:
+                stored = index.terms_of(connection, [row.seq for row in rows])
+                ranked = [(row, score(asked, stored.get(row.seq, ()), mean)) for row in rows]
+                ranked.sort(key=lambda pair: (-pair[1], -pair[0].created, pair[0].id))
+                return [(row.id, value) for row, value in ranked[:limit]]
+            most *= DEEPER
+    return []
 
 
-def by_vector(store: Any, project: str, vector: list[float], limit: int) -> list[tuple[str, float]]:
+def _meeting(connection: Any, seqs: Sequence[int], condition: Any) -> list[Any]:
+    rows: list[Any] = []
+    for start in range(0, len(seqs), AT_ONCE):
+        query = sa.select(memories.c.seq, memories.c.id, memories.c.created).where(memories.c.seq.in_(seqs[start:start + AT_ONCE]), condition)
+        rows += connection.execute(query).all()
+    return rows
+
+
+def by_vector(storage: Any, store: Any, project: str, vector: list[float], limit: int, wanted: Wanted = ANY) -> list[tuple[str, float]]:
     """Ids and similarities of the turns of a project nearest to a vector, nearest first; none where no vector was ever stored."""
-    try:
-        return [(str(row.id), float(row.score)) for row in store.query(store_name(project), vector=vector, limit=limit)]
-    except NotFound:
-        return []
+    deep = limit
+    while True:
+        try:
+            found = [(str(row.id), float(row.score)) for row in store.query(store_name(project), vector=vector, limit=deep)]
+        except NotFound:
+            return []
+        met = set(fetch_ids(storage, [identity for identity, _ in found], wanted.condition()))
+        rows = [pair for pair in found if pair[0] in met][:limit]
+        if len(rows) == limit or len(found) < deep or deep == MOST_VECTORS:
+            return rows
+        deep = min(deep * DEEPER, MOST_VECTORS)
+
+
+def fetch_ids(storage: Any, ids: list[str], condition: Any) -> list[str]:
+    """Those of the ids whose turn meets a condition; a vector may outlive its turn for a moment."""
+    found: list[str] = []
+    with storage.read() as connection:
+        for start in range(0, len(ids), AT_ONCE):
+            found += connection.execute(sa.select(memories.c.id).where(memories.c.id.in_(ids[start:start + AT_ONCE]), condition)).scalars()
+    return found
 
 
 def fuse(*ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
@@ -59,3 +118,17 @@ def fuse(*ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
         for rank, (identity, _) in enumerate(arm, 1):
             scores[identity] = scores.get(identity, 0.0) + 1 / (RRF + rank)
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def living(storage: Any, ids: list[str], wanted: Wanted) -> dict[str, Remembered]:
+    """The turns with these ids that count, by id."""
+    return fetch(storage, ids, wanted.condition())
+
+
+def listed(storage: Any, project: str, wanted: Wanted, limit: int, offset: int, order: str) -> list[Remembered]:
+    """The turns of a project that count, the newest or the most important first."""
+    newest = (memories.c.created.desc(), memories.c.seq.desc())
+    columns = newest if order == "newest" else (memories.c.importance.desc(), *newest)
+    query = sa.select(memories).where(memories.c.project == project, wanted.condition()).order_by(*columns).limit(limit).offset(offset)
+    with storage.read() as connection:
+        return [from_row(row) for row in connection.execute(query)]

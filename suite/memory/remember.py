@@ -1,81 +1,213 @@
-"""Store a turn verbatim, with its search terms, in one transaction; and read or delete what is stored."""
+"""Write turns, with their tags and search terms, in one transaction; change them; delete them; and read what is stored."""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
-from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from suite.errors import BadRequest
+from suite.errors import BadRequest, NotFound
+from suite.memory import project as projecting
 from suite.memory.importance import KEPT_DAYS, expiry, importance
-from suite.memory.record import MAX_NAME, Remembered, checked_text, from_row
-from suite.memory.table import memories, memory_removals, memory_terms
+from suite.memory.postings import postings
+from suite.memory.record import KINDS, MAX_NAME, Remembered, checked_context, checked_text, from_row
+from suite.memory.table import memories, memory_removals, memory_tags, projects
+from suite.memory.words import marked
 from suite.text.terms import RECIPE, terms
 
 MAX_TAGS = 32
 AT_ONCE = 100  # turns whose terms are renewed in one transaction
+ERASED_AT_ONCE = 500  # turns that are deleted in one: others may write in between
+_COLUMNS = ("id", "project", "kind", "question", "reply", "model", "session", "tokens", "seconds", "importance", "favourite", "created", "edited",
+            "expires", "valid_from", "valid_until", "superseded_by", "sync")
 
 
-def prepare(question: Any, reply: Any, project: Any, *, model: str, tags: tuple[str, ...], session: str, level: int | None) -> Remembered:
+@dataclass(frozen=True)
+class Draft:
+    """What is to be remembered, as the caller gave it; `level` None leaves the importance to the rules."""
+
+    question: Any
+    reply: Any
+    project: Any
+    kind: str = "turn"
+    model: Any = ""
+    tags: tuple[Any, ...] = ()
+    session: Any = ""
+    level: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+    context: Any = None
+    valid_from: float | None = None
+    coder: bool = False
+    saved: bool = False
+    important: bool = False
+
+
+def prepare(draft: Draft) -> Remembered:
     """The record of a new turn, checked; raises BadRequest for a value that cannot be stored."""
-    if level is not None and (isinstance(level, bool) or level not in KEPT_DAYS):
+    if draft.kind not in KINDS:
+        raise BadRequest(f"There is no kind of memory {draft.kind!r}; use {', '.join(KINDS)}.", param="kind")
+    question, reply = checked_text(draft.question, "question", blank=draft.kind != "turn"), checked_text(draft.reply, "reply")
+    level, rules = _importance(draft, question, reply)
+    created = time.time()
+    return Remembered(
+        str(uuid.uuid4()), checked_text(draft.project, "project", MAX_NAME), question, reply,
+        checked_text(draft.model, "model", MAX_NAME, blank=True),
+        checked_text(draft.session, "session", MAX_NAME, blank=True), checked_tags(draft.tags), level, created, expiry(level, created), "pending",
+        draft.kind, rules, valid_from=created if draft.valid_from is None else draft.valid_from, tokens=_count(draft.tokens, "tokens"),
+        seconds=_count(draft.seconds, "seconds"), context=checked_context({} if draft.context is None else draft.context))
+
+
+def _importance(draft: Draft, question: str, reply: str) -> tuple[int, tuple[str, ...]]:
+    if draft.level is not None:
+        return checked_level(draft.level), (f"said to be {draft.level}",)
+    if draft.kind != "turn":
+        return 10, (f"a {draft.kind} that was written: 10",)
+    found = importance(question, reply, coder=draft.coder, saved=draft.saved, important=draft.important)
+    return found.level, found.rules
+
+
+def checked_level(level: Any) -> int:
+    """The importance as given; raises BadRequest when it is not a whole number from 1 to 10."""
+    if isinstance(level, bool) or not isinstance(level, int) or level not in KEPT_DAYS:
         raise BadRequest(f"The importance is {level!r}; it must be a whole number from 1 to 10.", param="importance")
+    return level
+
+
+def checked_tags(tags: Iterable[Any]) -> tuple[str, ...]:
+    """The tags, each once; raises BadRequest for too many, or one that cannot be stored."""
+    tags = tuple(dict.fromkeys(checked_text(tag, "tag", MAX_NAME) for tag in tags))
     if len(tags) > MAX_TAGS:
         raise BadRequest(f"There are {len(tags)} tags; at most {MAX_TAGS} are allowed.", param="tags")
-    question, reply = checked_text(question, "question"), checked_text(reply, "reply")
-    level = importance(question, reply) if level is None else level
-    created = time.time()
-    return Remembered(str(uuid.uuid4()), checked_text(project, "project", MAX_NAME), question, reply,
-                      checked_text(model, "model", MAX_NAME, blank=True), checked_text(session, "session", MAX_NAME, blank=True),
-                      tuple(checked_text(tag, "tag", MAX_NAME) for tag in tags), level, created, expiry(level, created), "pending")
+    return tags
 
 
-def insert(storage: Any, memory: Remembered) -> None:
-    """Write a turn and its terms, both or neither."""
-    counts = Counter(terms(f"{memory.question}\n{memory.reply}"))
-    values = {**memory.to_dict(), "tags": json.dumps(memory.tags, ensure_ascii=False), "length": sum(counts.values()), "recipe": RECIPE}
-    columns = {name: value for name, value in values.items() if name in memories.c}
+def _count(value: Any, what: str) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9):
+        raise BadRequest(f"The number of {what} is {value!r}; pass a number from 0 on, or nothing.", param=what)
+    return None if value is None else int(value) if what == "tokens" else float(value)
+
+
+def insert(storage: Any, turns: Sequence[Remembered], supersedes: str = "") -> None:
+    """Write turns of known projects, all or none of them; the turn `supersedes`, if there is one, holds until the first of these begins to.
+
+    Raises NotFound for a turn to supersede that is not in the same project.
+    """
+    stored = [terms(turn.text) for turn in turns]  # before the transaction: others may write meanwhile
+    index = postings(storage.engine.dialect.name)
     with storage.begin() as connection:
-        connection.execute(sa.insert(memories).values(**columns))
-        if counts:
-            connection.execute(sa.insert(memory_terms), [{"memory": memory.id, "term": term, "count": count} for term, count in counts.items()])
+        numbers = _numbers(connection, {turn.project for turn in turns})
+        for turn, found in zip(turns, stored, strict=True):
+            values = {**_values(turn), "length": len(found), "recipe": RECIPE}
+            seq = connection.execute(sa.insert(memories).values(**values)).inserted_primary_key[0]
+            index.add(connection, seq, [marked(numbers[turn.project], term) for term in found])
+            _tag(connection, seq, turn.tags)
+        for name in numbers:
+            mine = [len(found) for turn, found in zip(turns, stored, strict=True) if turn.project == name]
+            projecting.grown(connection, name, len(mine), sum(mine))
+        if supersedes:
+            _supersede(connection, supersedes, turns[0])
+
+
+def _values(turn: Remembered) -> dict[str, Any]:
+    return {**{name: getattr(turn, name) for name in _COLUMNS}, "tags": json.dumps(turn.tags, ensure_ascii=False),
+            "rules": json.dumps(turn.rules, ensure_ascii=False), "context": json.dumps(turn.context, ensure_ascii=False)}
+
+
+def _numbers(connection: Any, names: set[str]) -> dict[str, int]:
+    rows = connection.execute(sa.select(projects.c.id, projects.c.number).where(projects.c.id.in_(names))).all()
+    return {row.id: row.number for row in rows}
+
+
+def _tag(connection: Any, seq: int, tags: Sequence[str]) -> None:
+    if tags:
+        connection.execute(sa.insert(memory_tags), [{"seq": seq, "tag": tag} for tag in tags])
+
+
+def _supersede(connection: Any, old: str, turn: Remembered) -> None:
+    mine = sa.and_(memories.c.id == old, memories.c.project == turn.project)
+    if "\0" in old or connection.execute(sa.update(memories).where(mine).values(valid_until=turn.valid_from, superseded_by=turn.id)).rowcount == 0:
+        raise NotFound(f"There is no memory {old!r} in the project {turn.project!r} that could be superseded.", param="supersedes")
+
+
+def change(storage: Any, identity: str, edit: Any) -> Remembered:
+    """Replace a turn by `edit` of it, and return what it became; its vector is written anew when its words changed. Raises NotFound."""
+    index = postings(storage.engine.dialect.name)
+    with storage.begin() as connection:
+        row = None if "\0" in identity else connection.execute(sa.select(memories).where(memories.c.id == identity)).first()
+        if row is None:
+            raise absent(identity)
+        before = from_row(row)
+        after = edit(before)
+        values = _values(after)
+        if after.text != before.text:
+            after = replace(after, sync="pending")
+            found = terms(after.text)
+            index.remove(connection, [row.seq])
+            index.add(connection, row.seq, [marked(_numbers(connection, {row.project})[row.project], term) for term in found])
+            projecting.grown(connection, row.project, 0, len(found) - row.length)
+            values |= {"sync": "pending", "version": row.version + 1, "length": len(found), "recipe": RECIPE}
+        if after.tags != before.tags:
+            connection.execute(sa.delete(memory_tags).where(memory_tags.c.seq == row.seq))
+            _tag(connection, row.seq, after.tags)
+        connection.execute(sa.update(memories).where(memories.c.seq == row.seq).values(**values))
+    return after
 
 
 def renew_terms(storage: Any) -> int:
     """Store the search terms of turns that were kept under another recipe anew, and return how many those were; a few turns to a transaction."""
-    done = 0
+    done, index = 0, postings(storage.engine.dialect.name)
     while True:
         with storage.read() as connection:
-            columns = (memories.c.id, memories.c.question, memories.c.reply)
-            old = connection.execute(sa.select(*columns).where(memories.c.recipe != RECIPE).limit(AT_ONCE)).all()
+            columns = (memories.c.seq, memories.c.version, memories.c.project, memories.c.question, memories.c.reply)
+            old = connection.execute(sa.select(*columns).where(memories.c.recipe.notin_([RECIPE])).limit(AT_ONCE)).all()
         if not old:
             return done
-        counts = {row.id: Counter(terms(f"{row.question}\n{row.reply}")) for row in old}
+        made = {row.seq: terms(f"{row.question}\n{row.reply}") for row in old}
         with storage.begin() as connection:
-            kept = set(connection.execute(sa.select(memories.c.id).where(memories.c.id.in_(list(counts)))).scalars())  # not forgotten meanwhile
-            connection.execute(sa.delete(memory_terms).where(memory_terms.c.memory.in_(list(kept))))
-            rows = [{"memory": id, "term": term, "count": count} for id in kept for term, count in counts[id].items()]
-            if rows:
-                connection.execute(sa.insert(memory_terms), rows)
-            for id in kept:
-                connection.execute(sa.update(memories).where(memories.c.id == id).values(length=sum(counts[id].values()), recipe=RECIPE))
-        done += len(kept)
+            numbers = _numbers(connection, {row.project for row in old})
+            for row in old:  # one that was forgotten or edited meanwhile is left to whoever did that
+                same = sa.and_(memories.c.seq == row.seq, memories.c.version == row.version)
+                length = connection.execute(sa.select(memories.c.length).where(same)).scalar()
+                if length is None:
+                    continue
+                index.remove(connection, [row.seq])
+                index.add(connection, row.seq, [marked(numbers[row.project], term) for term in made[row.seq]])
+                connection.execute(sa.update(memories).where(same).values(length=len(made[row.seq]), recipe=RECIPE))
+                projecting.grown(connection, row.project, 0, len(made[row.seq]) - length)
+        done += len(old)
 
 
-def fetch(storage: Any, ids: list[str], now: float | None = None) -> dict[str, Remembered]:
-    """The turns with these ids that have not expired at `now` (None: expired ones too), by id."""
+def fetch(storage: Any, ids: list[str], condition: Any = None) -> dict[str, Remembered]:
+    """The turns with these ids that meet a condition on `memories` (None: whatever they are), by id."""
     ids = [identity for identity in ids if "\0" not in identity]  # PostgreSQL refuses even to look for such a text
     if not ids:
         return {}
     query = sa.select(memories).where(memories.c.id.in_(ids))
-    if now is not None:
-        query = query.where(alive(now))
+    if condition is not None:
+        query = query.where(condition)
     with storage.read() as connection:
         return {row.id: from_row(row) for row in connection.execute(query)}
+
+
+def fetch_known(storage: Any, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that are those of a turn."""
+    found: set[str] = set()
+    with storage.read() as connection:
+        for start in range(0, len(ids), ERASED_AT_ONCE):
+            part = list(ids[start:start + ERASED_AT_ONCE])
+            found.update(connection.execute(sa.select(memories.c.id).where(memories.c.id.in_(part))).scalars())
+    return found
+
+
+def absent(identity: str) -> NotFound:
+    """The error about a turn that is not there."""
+    return NotFound(f"There is no memory {identity!r}; it was never saved, was forgotten, or has expired.", param="id")
 
 
 def alive(now: float) -> Any:
@@ -83,14 +215,26 @@ def alive(now: float) -> Any:
     return sa.or_(memories.c.expires.is_(None), memories.c.expires > now)
 
 
-def erase(storage: Any, which: Any) -> list[str]:
-    """Delete the turns that meet a condition on `memories`, queue the removal of their vectors, and return their ids: all of it or nothing."""
-    with storage.begin() as connection:
-        doomed = connection.execute(sa.select(memories.c.id, memories.c.project).where(which)).all()
-        for start in range(0, len(doomed), 500):  # databases bound the number of values in one statement
-            part = doomed[start:start + 500]
-            ids = [row.id for row in part]
-            connection.execute(sa.insert(memory_removals), [{"memory": row.id, "project": row.project, "at": time.time()} for row in part])
-            connection.execute(sa.delete(memory_terms).where(memory_terms.c.memory.in_(ids)))
-            connection.execute(sa.delete(memories).where(memories.c.id.in_(ids)))
-    return [row.id for row in doomed]
+def erase(storage: Any, which: Any) -> list[tuple[int, str]]:
+    """Delete the turns that meet a condition on `memories`, queue the removal of their vectors, and return number and id of each.
+
+    A few hundred to a transaction, each of them whole: what a transaction deleted stays deleted whatever becomes of the next.
+    """
+    gone: list[tuple[int, str]] = []
+    index = postings(storage.engine.dialect.name)
+    while True:
+        with storage.begin() as connection:
+            columns = (memories.c.seq, memories.c.id, memories.c.project, memories.c.length)
+            doomed = connection.execute(sa.select(*columns).where(which).limit(ERASED_AT_ONCE)).all()
+            seqs, now = [row.seq for row in doomed], time.time()
+            if doomed:
+                connection.execute(sa.insert(memory_removals), [{"memory": row.id, "project": row.project, "at": now} for row in doomed])
+                index.remove(connection, seqs)
+                connection.execute(sa.delete(memory_tags).where(memory_tags.c.seq.in_(seqs)))
+                connection.execute(sa.delete(memories).where(memories.c.seq.in_(seqs)))
+            for name in {row.project for row in doomed}:
+                mine = [row.length for row in doomed if row.project == name]
+                projecting.grown(connection, name, -len(mine), -sum(mine))
+        gone += [(row.seq, row.id) for row in doomed]
+        if len(doomed) < ERASED_AT_ONCE:
+            return gone

@@ -1,11 +1,13 @@
 """Bring the vector store to what the database holds: every remembered turn has a point, and nothing else has one.
 
-The database is the truth. A vector that could not be written stays `pending`; a removal that could not be made stays in `memory_removals`;
-the next `run` does both. A store that lost points, or that another embedding model wrote, is filled again.
+The database is the truth, and the queue: a turn whose vector is not written is `pending` there, a removal not made stays in `memory_removals`, and
+both are committed with the words themselves. A point has the id of its turn, so that writing it twice leaves one. A store that lost points, or that
+another embedding model wrote, is filled again.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -15,12 +17,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from suite.errors import BadRequest, NotFound
-from suite.memory.record import Remembered, TextEmbedder, from_row, store_name
-from suite.memory.table import memories, memory_removals
+from suite.errors import BadRequest, NotFound, SuiteError
+from suite.memory.record import TextEmbedder, store_name
+from suite.memory.remember import alive, fetch_known, renew_terms
+from suite.memory.table import memories, memory_removals, projects
 from suite.vectors.store import Point
 
 BATCH = 64
+PAGE = 1000  # points that are read at once
+UNDONE = ("pending", "failed")
+WAIT = 10.0  # seconds that closing waits for the batch that is being written
+_log = logging.getLogger("suite.memory")
 
 
 class VectorSync:
@@ -30,42 +37,87 @@ class VectorSync:
         self._storage, self._store, self._embedder = storage, store, embedder
         self._longest = settings.embedding_max_chars
         self._lock = threading.Lock()
+        self.halt = threading.Event()  # end after the batch at work
 
-    def run(self) -> dict[str, int]:
-        """Write what is pending, remove what is queued, and count both: synced, failed, removed, pending.
+    def run(self, project: str = "") -> dict[str, int]:
+        """Write what is pending, remove what is queued, of one project or of all, and count both: synced, failed, removed, pending.
 
         Raises what the store or the embedder raised; what was not done by then is still pending.
         """
         with self._lock:
             removed = self._drain()
-            for project in self._projects():
-                self._reconcile(project)
-            synced = failed = 0
-            waiting = self._waiting()
-            for project, group in groupby(waiting, key=lambda memory: memory.project):
-                batch = list(group)
-                for start in range(0, len(batch), BATCH):
-                    good, bad = self._put_batch(project, batch[start:start + BATCH])
-                    synced, failed = synced + good, failed + bad
-        return {"synced": synced, "failed": failed, "removed": removed, "pending": self.pending()}
+            for name in [project] if project else self._projects():
+                self._reconcile(name)
+            synced, failed = self._write_all(project)
+        return {"synced": synced, "failed": failed, "removed": removed, "pending": self.pending(project)}
 
-    def put(self, memory: Remembered) -> None:
-        """Write the vector of one turn now."""
+    def follow(self) -> None:
+        """Write what was remembered and remove what was forgotten since, without comparing everything."""
         with self._lock:
-            self._put(memory.project, [memory])
+            self._drain()
+            self._write_all("", ("pending",))
+
+    def settle(self, project: str) -> int:
+        """Write the vectors of a project's last turns now, if they are few, so that they can be found; how many still wait, BATCH or more."""
+        query = sa.select(sa.func.count()).select_from(
+            sa.select(memories.c.seq).where(memories.c.sync == "pending", memories.c.project == project).limit(BATCH + 1).subquery())
+        with self._storage.read() as connection:
+            waiting = connection.execute(query).scalar_one()
+        if not 0 < waiting <= BATCH:
+            return waiting
+        with self._lock:
+            self._write_all(project, ("pending",))
+        return 0
 
     def drain(self) -> int:
         """Remove the vectors that are queued for removal, and return how many."""
         with self._lock:
             return self._drain()
 
-    def pending(self) -> int:
+    def pending(self, project: str = "") -> int:
         """The number of turns whose vector is not in the store yet, plus the removals not made yet."""
         with self._storage.read() as connection:
-            waiting = connection.execute(sa.select(sa.func.count()).select_from(memories).where(memories.c.sync != "synced")).scalar_one()
-            return waiting + connection.execute(sa.select(sa.func.count()).select_from(memory_removals)).scalar_one()
+            waiting = connection.execute(self._undone(sa.func.count(), project)).scalar_one()
+            removals = sa.select(sa.func.count()).select_from(memory_removals)
+            if project:
+                removals = removals.where(memory_removals.c.project == project)
+            return waiting + connection.execute(removals).scalar_one()
 
-    def _put_batch(self, project: str, batch: list[Remembered]) -> tuple[int, int]:
+    def queue(self, project: str, limit: int = 100) -> list[dict[str, Any]]:
+        """The first turns of a project whose vector is not written, and the first removals not made: id, what (pending, failed, removal), since."""
+        columns = memories.c.id, memories.c.sync, memories.c.created
+        removals = sa.select(memory_removals).where(memory_removals.c.project == project).order_by(memory_removals.c.at).limit(limit)
+        with self._storage.read() as connection:
+            turns = connection.execute(self._undone(columns, project).order_by(memories.c.seq).limit(limit)).all()
+            gone = connection.execute(removals).all()
+        rows = [{"id": row.id, "what": row.sync, "since": row.created} for row in turns]
+        return (rows + [{"id": row.memory, "what": "removal", "since": row.at} for row in gone])[:limit]
+
+    @staticmethod
+    def _undone(columns: Any, project: str) -> Any:
+        query = sa.select(*columns) if isinstance(columns, tuple) else sa.select(columns).select_from(memories)
+        query = query.where(memories.c.sync.in_(UNDONE), alive(time.time()))
+        return query.where(memories.c.project == project) if project else query
+
+    def _write_all(self, project: str, states: Sequence[str] = UNDONE) -> tuple[int, int]:
+        """Write every turn that waits, each once; a batch holds turns of one project."""
+        synced = failed = last = 0
+        while not self.halt.is_set():
+            query = sa.select(memories.c.seq, memories.c.id, memories.c.project, memories.c.version, memories.c.question, memories.c.reply)
+            query = query.where(memories.c.sync.in_(states), alive(time.time()), memories.c.seq > last).order_by(memories.c.seq).limit(BATCH)
+            if project:
+                query = query.where(memories.c.project == project)
+            with self._storage.read() as connection:
+                rows = connection.execute(query).all()
+            if not rows:
+                return synced, failed
+            for name, group in groupby(sorted(rows, key=lambda row: (row.project, row.seq)), key=lambda row: row.project):
+                good, bad = self._put_batch(name, list(group))
+                synced, failed = synced + good, failed + bad
+            last = rows[-1].seq
+        return synced, failed
+
+    def _put_batch(self, project: str, batch: list[Any]) -> tuple[int, int]:
         """Write a batch; when a text in it cannot be used, write one by one, so that only that text fails."""
         try:
             self._put(project, batch)
@@ -73,34 +125,39 @@ class VectorSync:
             return self._put_each(project, batch)
         return len(batch), 0
 
-    def _put_each(self, project: str, batch: list[Remembered]) -> tuple[int, int]:
+    def _put_each(self, project: str, batch: list[Any]) -> tuple[int, int]:
         failed = 0
-        for memory in batch:
+        for row in batch:
             try:
-                self._put(project, [memory])
-            except BadRequest:
+                self._put(project, [row])
+            except BadRequest as error:
                 failed += 1
-                with self._storage.begin() as connection:
-                    connection.execute(sa.update(memories).where(memories.c.id == memory.id).values(sync="failed"))
+                _log.warning("the vector of memory %s cannot be written: %s", row.id, error)
+                self._mark([row], "failed")
         return len(batch) - failed, failed
 
-    def _put(self, project: str, batch: Sequence[Remembered]) -> None:
+    def _put(self, project: str, batch: Sequence[Any]) -> None:
         """Every turn gets a point, so that points can be counted; only a text that the model can read gets a vector in it."""
         name, model = store_name(project), self._embedder.model
-        texts = {memory.id: f"{memory.question}\n{memory.reply}"[:self._longest] for memory in batch}
+        texts = {row.id: f"{row.question}\n{row.reply}"[:self._longest] for row in batch}
         readable = [identity for identity, text in texts.items() if self._embedder.reads(text)]
         beginnings = [self._embedder.head(texts[identity]) for identity in readable]  # a turn that the model cannot read whole
         rows = self._embedder.embed(beginnings) if readable else []
         vectors = {identity: row.tolist() for identity, row in zip(readable, rows, strict=True)}
         self._store.create(name, model.dim)
-        self._store.upsert(name, [Point(memory.id, vectors.get(memory.id), None, {"project": project, "embedder": model.name}) for memory in batch])
-        ids = list(texts)
-        with self._storage.begin() as connection:
-            connection.execute(sa.update(memories).where(memories.c.id.in_(ids)).values(sync="synced"))
-            kept = set(connection.execute(sa.select(memories.c.id).where(memories.c.id.in_(ids))).scalars())
-        gone = [identity for identity in ids if identity not in kept]  # forgotten while we embedded
-        if gone:
+        self._store.upsert(name, [Point(row.id, vectors.get(row.id), None, {"project": project, "embedder": model.name}) for row in batch])
+        gone = self._mark(batch, "synced")
+        if gone:  # forgotten while we embedded: its removal may have been made before the point was
             self._store.delete(name, gone)
+
+    def _mark(self, batch: Sequence[Any], state: str) -> list[str]:
+        """Note how far these turns are, but for one that was edited meanwhile, whose new words still wait; gives the ids that are gone."""
+        with self._storage.begin() as connection:
+            versions = {row.id: row.version for row in connection.execute(
+                sa.select(memories.c.id, memories.c.version).where(memories.c.id.in_([row.id for row in batch])))}
+            done = [row.id for row in batch if versions.get(row.id) == row.version]
+            connection.execute(sa.update(memories).where(memories.c.id.in_(done)).values(sync=state))
+        return [row.id for row in batch if row.id not in versions]
 
     def _drain(self) -> int:
         with self._storage.read() as connection:
@@ -127,17 +184,73 @@ class VectorSync:
         except NotFound:
             size, present = model.dim, 0
         if size == model.dim and present >= expected:  # more: written, and the database not told yet
+            self._remove_strangers(project)
             return
         if size != model.dim:
             self._store.drop(name)
         with self._storage.begin() as connection:
             connection.execute(sa.update(memories).where(mine).values(sync="pending"))
 
+    def _remove_strangers(self, project: str) -> None:
+        """Remove the points of turns that there are not; a store that was restored from a later moment than the database has some."""
+        name, last = store_name(project), None
+        with self._storage.read() as connection:
+            turns = connection.execute(sa.select(sa.func.count()).select_from(memories).where(memories.c.project == project)).scalar_one()
+        try:
+            if self._store.count(name) <= turns:
+                return
+        except NotFound:
+            return
+        while page := self._store.scroll(name, limit=PAGE, offset=last):
+            strangers = set(ids := [point.id for point in page]) - fetch_known(self._storage, ids)
+            if strangers:
+                self._store.delete(name, sorted(strangers))
+            last = ids[-1]
+
     def _projects(self) -> list[str]:
         with self._storage.read() as connection:
-            return list(connection.execute(sa.select(memories.c.project).distinct()).scalars())
+            return list(connection.execute(sa.select(projects.c.id).where(projects.c.turns > 0)).scalars())
 
-    def _waiting(self) -> list[Remembered]:
-        query = sa.select(memories).where(memories.c.sync != "synced", sa.or_(memories.c.expires.is_(None), memories.c.expires > time.time()))
-        with self._storage.read() as connection:
-            return [from_row(row) for row in connection.execute(query.order_by(memories.c.project, memories.c.sync.desc(), memories.c.created))]
+
+class Follower:
+    """A thread that writes the vectors of what was remembered as soon as it is committed, so that saving does not wait for the embedder."""
+
+    def __init__(self, sync: VectorSync, storage: Any) -> None:
+        self._sync, self._storage = sync, storage
+        self._asked, self._stop = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, with what an earlier process left; safe to call twice."""
+        if self._thread is None or not self._thread.is_alive():
+            self._stop.clear()
+            self._sync.halt.clear()
+            self._asked.set()
+            self._thread = threading.Thread(target=self._loop, name="suite-memory-vectors", daemon=True)
+            self._thread.start()
+
+    def nudge(self) -> None:
+        """There is something to write."""
+        self._asked.set()
+
+    def close(self) -> None:
+        """End after the batch that is being written, WAIT seconds at most."""
+        self._stop.set()
+        self._sync.halt.set()
+        self._asked.set()
+        if self._thread is not None:
+            self._thread.join(WAIT)
+
+    def _loop(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._stop.is_set():
+                return
+            try:
+                renew_terms(self._storage)
+                self._sync.follow()
+            except SuiteError as error:  # everything is still queued in the database; the maintainer's next sync, or the next turn, tries again
+                _log.warning("vectors of memories wait for the next sync: %s", error.message)
+            except Exception:  # noqa: BLE001 - the edge of the thread: whatever the store raises, the next turn finds a thread that writes
+                _log.exception("vectors of memories wait for the next sync")

@@ -38,7 +38,8 @@ class Reply:
     `finish` is stop, length, tool_calls or cancelled; `smoke` says that a smoke model was at work; `fallback` that another server stood in.
     `timings` has the keys of TIMINGS (milliseconds, tokens, tokens per second). `tool_calls` are in OpenAI's shape: `{"id", "type": "function",
     "function": {"name", "arguments": JSON text}}`. `logprobs` has a row per token: `{"token", "bytes", "logprob", "top_logprobs": [the same]}`,
-    natural logarithms of what the model itself gave, before temperature and penalties.
+    natural logarithms of what the model itself gave, before temperature and penalties. Of a chat that remembers, `memories` are the earlier turns
+    that the model was given (`{"id", "question", "reply", "arm"}`), and `remembered` is the id under which this one is kept.
     """
 
     text: str
@@ -54,6 +55,8 @@ class Reply:
     timings: dict[str, float] = field(default_factory=dict)
     tool_calls: tuple[dict[str, Any], ...] = ()
     logprobs: tuple[dict[str, Any], ...] = ()
+    memories: tuple[dict[str, Any], ...] = ()
+    remembered: str = ""
 
     @property
     def tokens_per_s(self) -> float:
@@ -76,10 +79,13 @@ class Reply:
     def __repr__(self) -> str:
         short = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         marks = ", smoke model" * self.smoke + ", stand-in" * self.fallback
+        marks += f", given {len(self.memories)} earlier turns" * bool(self.memories) + ", remembered" * bool(self.remembered)
         return f"Reply({short!r}, {self.tokens} tokens, {self.seconds:.2f} s, {self.alias or self.model}{marks})"
 
     def _repr_html_(self) -> str:
         rows = [("text", self.text), ("model", f"{self.model} {f'as {self.alias}' if self.alias else ''}".strip()), ("why", self.why or "-"),
+                *([("given", "; ".join(row["question"][:80] or row["reply"][:80] for row in self.memories))] if self.memories else []),
+                *([("remembered", self.remembered)] if self.remembered else []),
                 ("size", f"{self.tokens} tokens in {self.seconds:.2f} s ({self.tokens_per_s:.0f} per s), ended by {self.finish}")]
         return card("Reply", rows, "Smoke model: it copies answers out of given passages and knows nothing else." if self.smoke else "")
 

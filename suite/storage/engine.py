@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ class Storage:
         self.engine.dispose()
 
 
-def open_storage(url: str, folder: Path) -> Storage:
-    """Open the database at `url`, or `suite.db` in `folder` when `url` is empty, and migrate it to our schema.
+def open_storage(url: str, folder: Path, keep: Callable[[Engine, str], None] | None = None) -> Storage:
+    """Open the database at `url`, or `suite.db` in `folder` when `url` is empty, and migrate it to our schema; `keep` backs an older one up first.
 
     Raises StorageError when it cannot be reached, is damaged, or has a newer schema than this version knows.
     """
@@ -106,7 +106,7 @@ def open_storage(url: str, folder: Path) -> Storage:
     if parsed.get_backend_name() == "sqlite":
         file = Path(parsed.database)
     try:
-        migrate.upgrade(engine)
+        migrate.upgrade(engine, keep)
     except _REFUSED as error:
         engine.dispose()
         raise StorageError(_sentence(error, parsed)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
@@ -11,10 +12,10 @@ from suite.errors import StorageError
 HERE = Path(__file__).parent
 
 
-def upgrade(engine: Engine) -> None:
-    """Run the steps that are missing; do nothing when the schema is current.
+def upgrade(engine: Engine, keep: Callable[[Engine, str], None] | None = None) -> None:
+    """Run the steps that are missing; do nothing when the schema is current. `keep` is called first with the schema of a database that has one.
 
-    Raises StorageError when the database was written by a newer version.
+    Raises StorageError when the database was written by a newer version, and what `keep` raises: then nothing was changed.
     """
     from alembic import command
     from alembic.config import Config
@@ -33,6 +34,8 @@ def upgrade(engine: Engine) -> None:
             "start it with the newer version that wrote it, or restore an older backup."
         )
     if present != script.get_current_head():
+        if present is not None and keep is not None:
+            keep(engine, present)
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -1,0 +1,130 @@
+"""Which turns of a project have a query's words, best first: BM25, without reading the long lists of frequent words to their end.
+
+The index knows only which turn holds which term (FTS5 on SQLite, GIN on PostgreSQL, each behind the few questions of `Postings`). Rare terms are read
+whole. Once enough turns are found that no other one can overtake by its frequent terms alone, those terms are asked only for the turns found so far.
+The best of them get their exact BM25 from their own terms. Up to KEPT turns that share a term with the query the ranking is BM25's to the letter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from suite.text.terms import terms, weight
+
+K1, B = 1.2, 0.75
+MAX_TERMS = 256  # of a query, the first ones: databases bound the number of values in one statement
+ENOUGH = 200  # turns found by rare terms before frequent ones are asked for these turns only
+KEPT = 600  # turns whose exact score is computed
+FREQUENT = 50_000  # turns; a term of more is never read whole once there is anything to go by
+STABLE = 5_000  # turns of a project; from here on how frequent a term is is remembered while the project grows by less than a fiftieth
+REMEMBERED = 50_000  # terms
+
+
+class Postings(Protocol):
+    """A word index. Turns are known by their number `seq`, terms are marked by the number of their project (see `marked`)."""
+
+    def add(self, connection: Any, seq: int, marked: Sequence[str]) -> None:
+        """Store the terms of a turn."""
+
+    def remove(self, connection: Any, seqs: Sequence[int]) -> None:
+        """Forget the terms of turns."""
+
+    def spread(self, connection: Any, term: str) -> int:
+        """In how many turns a term stands."""
+
+    def having(self, connection: Any, any_of: Sequence[str], also: str = "") -> list[int]:
+        """The turns that have one of these terms, and `also` that one."""
+
+    def terms_of(self, connection: Any, seqs: Sequence[int]) -> dict[int, list[str]]:
+        """The terms of turns, as they were added."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A project as the ranking sees it: its number, how many turns it has, and how many terms they have together."""
+
+    number: int
+    turns: int
+    length: int
+
+
+class Spreads:
+    """How frequent terms were when they were last counted. For a large project that is good enough until it has grown by a fiftieth."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def of(self, term: str, turns: int, count: Callable[[], int]) -> int:
+        """How many turns have a term, in a project of so many."""
+        known = self._known.get(term)
+        if known is not None and turns >= STABLE and abs(turns - known[1]) * 50 <= turns:
+            return known[0]
+        found = count()
+        self._known[term] = (found, turns)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of a query: as the index knows it, in how many turns it stands, and what it is worth where it stands."""
+
+    marked: str
+    spread: int
+    worth: float
+
+
+def marked(number: int, term: str) -> str:
+    """A term as the index stores it: with its project, and without any character that an index or its query language gives a meaning."""
+    return f"{number}:{term}".translate(_HARMLESS)
+
+
+_HARMLESS = {code: 0xE000 + code for code in range(128) if not chr(code).isalnum()}  # into a private area, in which no term has characters
+
+
+def query_terms(connection: Any, postings: Postings, corpus: Corpus, query: str, spreads: Spreads) -> list[Term]:
+    """The terms of a query that stand somewhere in the project, the most telling first."""
+    found = []
+    for term in list(dict.fromkeys(terms(query)))[:MAX_TERMS]:
+        name = marked(corpus.number, term)
+        spread = spreads.of(name, corpus.turns, lambda name=name: postings.spread(connection, name))  # type: ignore[misc]
+        if spread:
+            rarity = math.log(1 + (max(corpus.turns, spread) - spread + 0.5) / (spread + 0.5))
+            found.append(Term(name, spread, weight(term) * rarity))
+    return sorted(found, key=lambda term: (-term.worth, term.marked))
+
+
+def candidates(connection: Any, postings: Postings, asked: Sequence[Term], most: int) -> tuple[list[int], bool]:
+    """Up to `most` turns that may be the best, and whether that is every turn that has any of the terms."""
+    sums: Counter[int] = Counter()
+    rest, read = sum(term.worth for term in asked), 0
+    for term in asked:
+        if len(sums) >= ENOUGH and (term.spread > FREQUENT or _least_of_best(sums) >= rest):
+            break
+        for seq in postings.having(connection, [term.marked]):
+            sums[seq] += term.worth  # type: ignore[assignment]
+        rest, read = rest - term.worth, read + 1
+    if len(sums) > most:
+        rare = [term.marked for term in asked[:read]]
+        for term in asked[read:]:
+            for seq in postings.having(connection, rare, term.marked):
+                if seq in sums:
+                    sums[seq] += term.worth  # type: ignore[assignment]
+    whole = read == len(asked) and len(sums) <= most
+    return [seq for seq, _ in sorted(sums.items(), key=lambda pair: (-pair[1], -pair[0]))[:most]], whole
+
+
+def _least_of_best(sums: Counter[int]) -> float:
+    return sorted(sums.values(), reverse=True)[ENOUGH - 1]
+
+
+def score(asked: Sequence[Term], stored: Iterable[str], mean: float) -> float:
+    """BM25 of one turn with these stored terms, in a project whose turns have `mean` terms."""
+    counts = Counter(stored)
+    penalty = K1 * (1 - B + B * counts.total() / max(mean, 1.0))
+    return sum(term.worth * counts[term.marked] * (K1 + 1) / (counts[term.marked] + penalty) for term in asked if term.marked in counts)
