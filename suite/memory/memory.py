@@ -247,7 +247,7 @@ class Memory:
         """The id of the project that is meant (see Memory); raises NotFound for one that is not there."""
         if project:
             return projecting.known(self._storage, project)
-        here = projecting.nearest(Path.cwd())
+        here = projecting.here()
         if here is not None:
             return self.join_project(**here)
         projecting.register(self._storage, self.default)
