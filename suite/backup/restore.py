@@ -111,9 +111,10 @@ def undo(data: Path, *, server: Callable[[], Any] | None = None) -> Restored:
 
 def finish(data: Path, server: Callable[[], Any] | None = None) -> str:
     """End a restore that was killed in the middle, if there is one; gives what it put in place, else an empty text."""
-    if not (data / "backups" / journals.JOURNAL).exists():
+    backups = data / "backups"
+    if not (backups / journals.JOURNAL).exists() and not any(backups.glob(f"{STAGED}*")):
         return ""
-    with held(data / "backups"):
+    with held(backups):
         return _finish(data, server)
 
 
