@@ -123,7 +123,8 @@ def _finish(data: Path, server: Callable[[], Any] | None) -> str:
     begun = journals.read(data)
     if begun is not None:
         _carry_out(data, begun, server)
-    for left in (data / "backups").glob(f"{STAGED}*"):
+    emptied = [place for place in (data / "backups").glob(f"{REPLACED}*") if not any(path.is_file() for path in place.rglob("*"))]
+    for left in [*(data / "backups").glob(f"{STAGED}*"), *emptied]:
         shutil.rmtree(left, ignore_errors=True)
     return begun.what if begun is not None else ""
 
