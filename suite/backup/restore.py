@@ -18,7 +18,7 @@ from typing import Any
 from suite.backup import journal as journals
 from suite.backup import postgres, question
 from suite.backup.cipher import Key
-from suite.backup.folder import held, require_space, sync
+from suite.backup.folder import held, require_space, sync_all
 from suite.backup.journal import BEFORE, RECORD, STAGED, Item, Journal
 from suite.backup.listing import REPLACED
 from suite.backup.replica import LINES
@@ -193,6 +193,4 @@ def _aside(data: Path) -> str:
 
 def _settle(staged: Path) -> None:
     """Everything that will be put in place is on the disk first."""
-    for path in [*staged.rglob("*"), staged]:
-        if not path.is_symlink():
-            sync(path)
+    sync_all(path for path in [*staged.rglob("*"), staged] if not path.is_symlink())

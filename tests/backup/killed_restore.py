@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.backup import folder, journal, restore
+from suite.backup.verification import Verification
 from suite.vectors.disk import copy_folder
 
 STEPS = ((journal.os, "rename"), (journal, "sync"), (journal, "write_whole"), (folder, "sync"), (journal.shutil, "rmtree"))
@@ -39,6 +40,14 @@ def die_at(number: int) -> None:
         setattr(module, name, counted(getattr(module, name)))
 
 
+def unverified(snapshot: Path, staged: Path, *_: Any) -> Any:
+    """The snapshot's files staged as they are: what is killed here is the exchange, and verifying twenty times would take a minute."""
+    for name in ("database", "vectors"):
+        copy_folder(snapshot / name, staged / name)
+        journal.sync(staged)
+    return Verification(str(snapshot), 0, ())
+
+
 def state(data: Path) -> list[Any]:
     """What is in a data directory: actors and collections, and what lies among the backups."""
     file = data / "sqlite" / "suite.db"
@@ -59,6 +68,7 @@ def main(snapshot: Path, template: Path, copies: Path, verb: str) -> None:
         copy_folder(template, data)
         child = os.fork()
         if child == 0:
+            restore._verified = unverified
             die_at(number)
             restore.restore(snapshot, data) if verb == "restore" else restore.undo(data)
             os._exit(0)

@@ -18,21 +18,22 @@ from suite.backup import journal as journals
 from suite.backup import restore as module
 from suite.backup.create import create
 from suite.backup.restore import finish, restore, undo
-from suite.backup.snapshot import Snapshot
+from suite.backup.snapshot import Snapshot, read_snapshot
 from suite.backup.verification import kept
 from suite.errors import NotFound, StorageError
+from suite.vectors.disk import copy_folder
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def saved(data: Path, settings: Any, tmp_path: Path) -> Snapshot:
+def saved(data: Path, template: Path, tmp_path: Path) -> Snapshot:
     """A snapshot in another folder; since it was made, an actor and a collection came."""
     with living(data) as (storage, store):
-        snapshot = create(tmp_path / "elsewhere", sources(storage, store, settings))
         Actors(storage).add("later", "guest")
         store.create("later", 8)
-    return snapshot
+    copy_folder(template / "snapshot", tmp_path / "elsewhere" / "saved")
+    return read_snapshot(tmp_path / "elsewhere" / "saved")
 
 
 def state(data: Path) -> tuple[list[str], dict[str, int]]:
