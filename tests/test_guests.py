@@ -72,6 +72,10 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "projects": "bench.memory.projects()",
         "tools": "[t.to_dict() for t in bench.tools.list()]",
         "tool": "bench.tools.call('read_file', path='a.md').value",
+        "backups": "[{**row.to_dict(), 'age_s': 0} for row in bench.backups.list()]",
+        "backup": "(lambda s, v: (sorted(s.manifest), len(s.files), v.ok, v.points, v.parts))(bench.backups.create(), bench.backups.verify())",
+        "standing": "{k: v for k, v in bench.backups.standing().to_dict().items() if k in ('rto_s', 'newest_verified', 'snapshots', 'left_over')}",
+        "pruned": "bench.backups.prune().to_dict()",
         "status": "[p['name'] for p in bench.status()['parts']]",
         "models": "bench.models.rows", "models as text": "repr(bench.models)", "models as a table": "bench.models.frame().to_dict()",
     }
@@ -82,7 +86,8 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "denied": "bench.tools.call('read_file', path='../../etc/passwd')", "no tool": "bench.tools.call('fly')", "bad argument": "bench.tools.call('read_file', pth='a')",
         "no server": "bench.switch_model('vision', 'smoke')", "no model": "bench.switch_model('code', 'nothing.gguf')",
         "blank": "bench.collection('parity').ask('  ')", "bad name": "bench.collection('No/Such').search('x')", "bad how": "bench.memory.recall('x', how='magic')",
-        "one text": "bench.embed('x')", "long text": "bench.embed(['x' * 8001])",
+        "one text": "bench.embed('x')", "no backup": "bench.backups.verify('absent')", "no key": "bench.backups.create('absent.key')",
+        "long text": "bench.embed(['x' * 8001])",
         "stranger": "bench.tools.call('list_files', actor='stranger')",
     }
     for name, code in errors.items():
