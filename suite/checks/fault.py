@@ -197,7 +197,8 @@ def add_wrong_size(stack: Stack) -> None:
 def drop_table(stack: Stack) -> None:
     """Remove the table of memories, as a damaged database file would."""
     with stack.storage.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE memory_terms")
+        connection.exec_driver_sql("DROP TABLE memory_words")
+        connection.exec_driver_sql("DROP TABLE memory_tags")
         connection.exec_driver_sql("DROP TABLE memories")
 
 
