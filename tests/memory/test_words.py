@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import uuid
 from collections import Counter
 
 import pytest
@@ -21,9 +22,12 @@ RARE = ["zebra", "quartz", "파일", "c++", "휴가", "x_y"]
 FREQUENT = ["alpha", "beta", "gamma", "서버"]
 
 
-def bm25(turns, query, now=True):
+def counted(turns):
+    return [Counter(terms(f"{question}\n{reply}")) for question, reply in turns]
+
+
+def bm25(documents, query):
     """What the formula gives: numbers of turns with their scores, best first."""
-    documents = [Counter(terms(f"{question}\n{reply}")) for question, reply in turns]
     mean = sum(document.total() for document in documents) / len(documents)
     found = {}
     for term in dict.fromkeys(terms(query)):
@@ -42,9 +46,9 @@ texts = st.lists(st.sampled_from(RARE + FREQUENT), min_size=1, max_size=6).map("
 @hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(turns=st.lists(st.tuples(texts, texts), min_size=1, max_size=25), query=texts)
 def test_while_few_turns_match_the_scores_are_bm25s(light, storage, turns, query):
-    project = light.create_project(f"p{random.random()}").id
+    project = light.create_project(str(uuid.uuid4())).id
     ids = [light.remember(*turn, project=project).id for turn in turns]
-    expected = bm25(turns, query)
+    expected = bm25(counted(turns), query)
     found = by_words(storage, project, query, 100)
     assert [value for _, value in found] == pytest.approx([value for _, value in expected])
     assert {identity for identity, _ in found} == {ids[number] for number, _ in expected}
@@ -63,18 +67,19 @@ def test_frequent_terms_that_are_not_read_to_their_end_hardly_change_the_best_te
     from suite.memory.remember import Draft, insert, prepare
 
     turns = conversation(2500)
+    documents = counted(turns)
     project = light.project()
     made = [prepare(Draft(question, reply, project)) for question, reply in turns]
     for start in range(0, len(made), 500):
         insert(storage, made[start:start + 500])
-    place, draw, same = {turn.id: number for number, turn in enumerate(made)}, random.Random(2), 0
+    place, draw, as_good = {turn.id: number for number, turn in enumerate(made)}, random.Random(2), 0
     for question, reply in draw.sample(turns, 30):
         query = " ".join(draw.sample((question + " " + reply).split(), 5))
-        best = [number for number, _ in bm25(turns, query)[:10]]
-        found = [place[identity] for identity, _ in by_words(storage, project, query, 10)]
-        assert found[0] == best[0], query
-        same += len(set(best) & set(found))
-    assert same >= 0.95 * 300
+        expected = bm25(documents, query)
+        found = by_words(storage, project, query, 10)
+        assert [value for _, value in found] == pytest.approx([dict(expected)[place[identity]] for identity, _ in found])
+        as_good += sum(value >= expected[9][1] - 1e-9 for _, value in found)  # turns may share a score
+    assert as_good >= 0.98 * 300
 
 
 def test_a_condition_that_few_meet_is_looked_for_deeper(light, storage, monkeypatch):
