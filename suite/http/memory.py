@@ -125,7 +125,7 @@ def _endpoints(served: FastAPI) -> list[str]:
 def _writing(served: FastAPI, part: MemoryPart) -> None:
     @served.post("/v1/memory/conversations")
     def remember(body: TurnBody) -> dict[str, Any]:
-        context = body.context or {}
+        context = {} if body.context is None else body.context
         flags = context if isinstance(context, dict) else {}
         reply: Any = body.ai_response
         if body.alias and isinstance(reply, str):  # a guest's Reply: the gateway's name of the model is one of the rules of importance

@@ -46,7 +46,7 @@ class TurnBody(Placed):
     importance: Any = None
     saved: bool = False
     important: bool = False
-    supersedes: str | None = None
+    supersedes: Any = None
     valid_from: Any = None
 
 
@@ -59,7 +59,7 @@ class NoteBody(Placed):
     about: Any = None
     source: Any = None
     importance: Any = None
-    supersedes: str | None = None
+    supersedes: Any = None
     valid_from: Any = None
 
 

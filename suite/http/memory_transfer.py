@@ -31,7 +31,7 @@ def add_transfer(served: FastAPI, part: Any) -> None:
     @served.post("/v1/memory/import")
     async def bring(request: Request, project_id: str = "") -> dict[str, Any]:
         lines = _lines(await read(request.receive, MOST_BYTES))
-        done = await run_in_threadpool(lambda: part.bring(lines, part.project(project_id) if project_id else ""))
+        done = await run_in_threadpool(part.bring, lines, project_id)
         return {"success": True, "project_id": done.project, **done.to_dict(),
                 "message": f"{done.new} turns are new in {done.project}, {done.known} were there already."}
 

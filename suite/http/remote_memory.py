@@ -58,14 +58,14 @@ class RemoteMemory:
                 "ai_response": checked_text(text, "reply"), "model_used": model, "alias": getattr(reply, "alias", ""), "session_id": session,
                 "tags": _tags(tags), "importance": importance, "token_count": tokens, "seconds": seconds,
                 "context": checked_context({} if context is None else context), "saved": bool(saved), "important": bool(important),
-                "supersedes": _identity(supersedes, "supersedes")}
+                "supersedes": supersedes}
         return Remembered.from_dict(self._post("conversations", {**body, **self._meant(project)})["memory"])
 
     def note(self, text: str, kind: str = "fact", *, project: str = "", tags: Iterable[str] = (), about: str = "", source: str = "",
              importance: int | None = None, supersedes: str = "", valid_from: Any = None) -> Remembered:
         """Store a `fact` or a `summary` as somebody wrote it."""
         body = {"kind": kind, "tags": _tags(tags), "about": about, "source": source, "importance": importance, "text": text,
-                "supersedes": _identity(supersedes, "supersedes"), "valid_from": checked_time(valid_from, "valid_from")}
+                "supersedes": supersedes, "valid_from": checked_time(valid_from, "valid_from")}
         return Remembered.from_dict(self._post("notes", {**body, **self._meant(project)})["memory"])
 
     def recall(self, query: str, *, how: str = "hybrid", limit: int = 5, offset: int = 0, project: str = "", tags: Iterable[str] = (),
@@ -209,10 +209,6 @@ def _tags(tags: Iterable[str]) -> list[str]:
 
 def _project(project: str) -> str:
     return checked_text(project, "project", MAX_NAME) if project else ""
-
-
-def _identity(id: str, what: str) -> str:
-    return checked_text(id, what, 36, blank=True) if id else ""
 
 
 def _at(id: str) -> str:

@@ -262,8 +262,8 @@ def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
 def flatten(reply: Any, model: str, tags: Iterable[str]) -> tuple[str, str, tuple[str, ...]]:
     """Text, model and tags of a reply, which is text or a Reply record; a smoke model's reply is tagged so."""
     tags = as_tags(tags)
-    if isinstance(reply, str):
-        return reply, model, tags
+    if isinstance(reply, str) or not hasattr(reply, "smoke"):
+        return reply, model, tags  # what is neither is refused where the text is checked
     if reply.smoke and SMOKE_TAG not in tags:
         tags = (*tags, SMOKE_TAG)
     return reply.text, model or reply.model, tags

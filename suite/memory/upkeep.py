@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def keep(lines: Iterable[str], folder: Path, project: str) -> dict[str, Any]:
             os.fsync(out.fileno())
         os.replace(partial, file)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         if isinstance(error, OSError):
             raise StorageError(f"The backup of {project!r} in {folder} failed ({error.strerror}); nothing of it was kept: free space or make the "
                                "folder writable, then try again.") from error
