@@ -194,13 +194,6 @@ def add_wrong_size(stack: Stack) -> None:
     stack.parts["qdrant"].create("of-another-embedder", 8)
 
 
-def drop_table(stack: Stack) -> None:
-    """Remove the table of memories, as a damaged database file would."""
-    with stack.storage.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE memory_terms")
-        connection.exec_driver_sql("DROP TABLE memories")
-
-
 STOPPED_HEARTBEAT = Fault("the maintainer's thread ended", stop_heartbeat)
 DENIED_ACTOR = Fault("the default actor was switched off", deny_actor)
 DEAD_UPSTREAM = Fault("the code model's server died behind the gateway", kill_upstream)
@@ -221,4 +214,3 @@ SLOW_CHAT = Fault("the chat server wrote a token every 1.5 s", slow_chat)
 SLOW_CODE = Fault("the code server wrote a token every 1.5 s", slow_code)
 RESTARTED = Fault("the chat server had to be loaded again", restart_server)
 WRONG_SIZE = Fault("a collection of another vector size appeared", add_wrong_size)
-DROPPED_TABLE = Fault("the table of memories was dropped", drop_table)

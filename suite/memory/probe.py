@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from suite.memory import project as projecting
 from suite.memory.record import store_name
 from suite.memory.remember import erase
-from suite.memory.table import memories, projects
+from suite.memory.table import memories, memory_removals, projects
 from suite.monitoring.probe import State, bad, good
 
 QUESTION = "Where does the lighthouse keeper store the brass lamp?"
@@ -52,3 +52,5 @@ class Probe:
             connection.execute(sa.delete(projects).where(projects.c.id == self._project))
         if any(row.name == store_name(self._project) for row in self._store.collections()):
             self._store.drop(store_name(self._project))
+        with self._storage.begin() as connection:  # their points are gone with the collection
+            connection.execute(sa.delete(memory_removals).where(memory_removals.c.project == self._project))

@@ -31,6 +31,14 @@ def nearest(folder: Path) -> dict[str, str] | None:
     return None
 
 
+def here() -> dict[str, str] | None:
+    """The project that the current directory belongs to."""
+    try:
+        return nearest(Path.cwd())
+    except FileNotFoundError:  # the directory was removed under the process
+        return None
+
+
 def write(folder: Path, identity: str, name: str) -> Path:
     """Write the file that makes a folder the project's, and give its path; raises BadRequest where it cannot be written or one is there already."""
     file = folder / FILE

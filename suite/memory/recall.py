@@ -42,15 +42,21 @@ class Wanted:
         """The same as a condition on `memories`, for living turns."""
         now = time.time() if now is None else now
         at = now if self.at is None else self.at
-        found = [alive(now), sa.or_(memories.c.valid_until.is_(None), memories.c.valid_until > at)]
-        if self.at is not None:
-            found.append(memories.c.valid_from <= at)
+        begun = memories.c.valid_from <= at
+        if self.at is None:  # a clock that was set back must not hide what was just remembered
+            begun = sa.or_(begun, memories.c.valid_from <= memories.c.created)
+        found = [alive(now), begun, sa.or_(memories.c.valid_until.is_(None), memories.c.valid_until > at)]
         found += [memories.c.seq.in_(sa.select(memory_tags.c.seq).where(memory_tags.c.tag == tag)) for tag in self.tags]
-        narrowed = ((self.importance_min > 1, memories.c.importance >= self.importance_min),
-                    (self.since is not None, memories.c.created >= self.since), (self.until is not None, memories.c.created < self.until),
-                    (self.kind != "", memories.c.kind == self.kind), (self.session != "", memories.c.session == self.session),
-                    (self.favourite is not None, memories.c.favourite.is_(bool(self.favourite))))
-        return sa.and_(*found, *(condition for given, condition in narrowed if given))
+        if self.importance_min > 1:
+            found.append(memories.c.importance >= self.importance_min)
+        if self.since is not None:
+            found.append(memories.c.created >= self.since)
+        if self.until is not None:
+            found.append(memories.c.created < self.until)
+        if self.favourite is not None:
+            found.append(memories.c.favourite.is_(self.favourite))
+        found += [memories.c[name] == value for name, value in (("kind", self.kind), ("session", self.session)) if value]
+        return sa.and_(*found)
 
 
 ANY = Wanted()

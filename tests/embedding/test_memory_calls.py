@@ -32,7 +32,7 @@ def memory(storage, embedder, tmp_path):
 
 def test_a_turn_that_is_longer_than_the_model_reads_is_embedded_by_its_beginning(memory, embedder):
     saved = memory.remember("Where is the lamp of the keeper?", "It is in the cellar, and the rest of this reply is far too long for the model.")
-    assert (saved.sync, saved.why) == ("synced", "")
+    assert memory.sync()["synced"] == 1
     assert embedder.asked == [("passage", ["Where is the lamp of the keeper?\nIt is in"])]
     assert memory._store.count(store_name("default-project")) == 1
     assert memory.recall("rest of this reply", how="words")[0].id == saved.id, "its words are all there"
@@ -40,6 +40,7 @@ def test_a_turn_that_is_longer_than_the_model_reads_is_embedded_by_its_beginning
 
 def test_a_query_is_embedded_as_one_and_of_a_long_one_the_beginning_counts_which_is_said(memory, embedder):
     saved = memory.remember("Where is the lamp?", "In the cellar.")
+    memory.sync()
     embedder.asked.clear()
     assert [(row.id, row.note) for row in memory.recall("Where is the lamp?", how="hybrid")] == [(saved.id, "")]
     assert embedder.asked == [("query", ["Where is the lamp?"])]

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from suite.errors import BadRequest, NotFound, NotReady, StorageError
 from suite.memory.importance import DAY
 from suite.memory.memory import Memory
-from suite.memory.recall import K1, B, by_words, fuse
+from suite.memory.recall import by_words, fuse
 from suite.memory.record import Recalled, Remembered, store_name
-from suite.memory.table import memories, memory_removals, memory_terms
+from suite.memory.table import memories, memory_removals
+from suite.memory.words import K1, B
 from suite.monitoring.probe import bad
 from suite.serving.reply import Reply
-from suite.settings import load
 from suite.testing import MemoryStore, StandInEmbedder
 from suite.text.terms import terms
 
@@ -28,11 +28,6 @@ TURNS = [
     ("휴가는 언제까지 신청해야 하나요?", "두 주 전에 팀장에게 신청해야 합니다."),
     ("파일을 어디에 저장하나요?", "공유 폴더의 문서 디렉터리에 저장합니다."),
 ]
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return load({"data_dir": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
 
 
 @pytest.fixture
@@ -51,6 +46,7 @@ def memory(make):
 def filled(memory):
     for question, reply in TURNS:
         memory.remember(question, reply)
+    memory.sync()
     return memory
 
 
@@ -59,10 +55,21 @@ def rows(storage, table):
         return connection.execute(sa.select(table)).all()
 
 
+def indexed(storage):
+    """The numbers of the turns in the word index, read as the database keeps it."""
+    with storage.begin() as connection:
+        return sorted(connection.execute(sa.text("SELECT id FROM memory_words_content")).scalars())
+
+
+def in_project(memory, *names):
+    for name in names:
+        memory.create_project(name)
+
+
 def test_a_turn_is_stored_verbatim(memory):
     question, reply = "  줄 하나\n줄 둘\t끝 ", "```py\nx = 1\n```\n\u200b👩‍👩‍👧 é "
     saved = memory.remember(question, reply, tags=["work", "한국어"], session="s1", importance=8, model="m")
-    assert saved.sync == "synced" and saved.why == ""
+    assert saved.sync == "pending" and memory.sync()["synced"] == 1 and memory.get(saved.id).sync == "synced"
     found = memory.get(saved.id)
     assert (found.question, found.reply, found.tags, found.session, found.model) == (question, reply, ("work", "한국어"), "s1", "m")
     assert found.project == "default-project" and found.importance == 8
@@ -130,16 +137,18 @@ def test_fusion_rewards_what_both_arms_found():
 
 
 def test_projects_do_not_see_each_other(memory):
+    in_project(memory, "one", "two")
     memory.remember("Which secret?", "The blue lamp.", project="one")
     memory.remember("Which secret?", "The red lamp.", project="two")
     for how in ("words", "vector", "hybrid"):
         assert [row.reply for row in memory.recall("Which secret lamp?", how=how, project="one")] == ["The blue lamp."]
     assert memory.recall("Which secret lamp?") == []
-    assert [(row["project"], row["memories"]) for row in memory.projects()] == [("one", 1), ("two", 1)]
+    assert [(row.id, row.memories) for row in memory.projects()] == [("default-project", 0), ("one", 1), ("two", 1)]
 
 
 @pytest.mark.parametrize("project", ["팀/연구", "../etc", "A", "a", "x-1", "p" * 120])
 def test_any_text_may_name_a_project_and_none_share_a_collection(memory, project):
+    in_project(memory, project)
     memory.remember("Which lamp is it?", "The blue one.", project=project)
     assert memory.recall("Which lamp?", how="vector", project=project)[0].reply == "The blue one."
     others = {"팀/연구", "../etc", "A", "a", "x-1", "p" * 120} - {project}
@@ -149,12 +158,12 @@ def test_any_text_may_name_a_project_and_none_share_a_collection(memory, project
 @pytest.mark.parametrize("values", [
     {"question": ""}, {"question": " \n"}, {"question": None}, {"question": "a\0b"}, {"question": "\ud800"}, {"question": "x" * 200_001},
     {"reply": ""}, {"importance": 0}, {"importance": 11}, {"importance": True}, {"importance": "5"}, {"project": "p" * 121}, {"tags": [""]},
-    {"tags": [5]}, {"tags": ["t"] * 33}, {"session": "s" * 121},
+    {"tags": [5]}, {"tags": [f"t{number}" for number in range(33)]}, {"session": "s" * 121},
 ])
 def test_a_turn_that_cannot_be_stored_is_refused_whole(memory, storage, values):
     with pytest.raises(BadRequest):
         memory.remember(**({"question": "A question?", "reply": "A reply."} | values))
-    assert rows(storage, memories) == [] and rows(storage, memory_terms) == []
+    assert rows(storage, memories) == [] and indexed(storage) == []
 
 
 @pytest.mark.parametrize("values", [{"query": " "}, {"query": None}, {"query": "x" * 4001}, {"how": "fts"}, {"limit": 0}, {"limit": 101},
@@ -177,9 +186,12 @@ def test_a_broken_store_loses_no_turn_and_the_next_sync_writes_its_vector(make, 
 
     memory = make(store=MemoryStore(fail))
     saved = memory.remember("When does the backup start?", "At 03:15.")
-    assert saved.sync == "pending" and "The disk is full." in saved.why
+    assert saved.sync == "pending"
     assert memory.recall("backup", how="words")[0].id == saved.id
-    assert memory.recall("When does the backup start?", how="vector") == []
+    with pytest.raises(StorageError, match="The disk is full"):
+        memory.recall("When does the backup start?", how="vector")
+    found = memory.recall("When does the backup start?")
+    assert [row.id for row in found] == [saved.id] and found.note == "The disk is full, so only words counted."
     assert memory.ready().facts["pending"] == 1
     with pytest.raises(StorageError):
         memory.sync()
@@ -203,10 +215,10 @@ def test_an_embedder_that_is_not_ready_loses_no_turn(make, settings, tmp_path):
 
 def test_a_text_that_cannot_be_embedded_fails_alone(make):
     class Picky(StandInEmbedder):
-        def embed(self, texts):
+        def embed(self, texts, kind="passage"):
             if any("poison" in text for text in texts):
                 raise BadRequest("One of the texts cannot be read.")
-            return super().embed(texts)
+            return super().embed(texts, kind)
 
     offline = [True]
 
@@ -242,13 +254,14 @@ def test_a_store_that_lost_vectors_is_filled_again(make, filled, store, loss):
 
 def test_what_is_forgotten_is_gone_everywhere(filled, store, storage):
     doomed = filled.recall("bibimbap")[0]
-    assert filled.forget(doomed.id) is True
-    assert filled.forget(doomed.id) is False
+    proof = filled.forget(doomed.id)
+    assert proof and (proof.rows, proof.words, proof.vectors, proof.queued) == (0, 0, 0, 0)
+    assert not filled.forget(doomed.id)
     with pytest.raises(NotFound):
         filled.get(doomed.id)
     assert all(row.id != doomed.id for how in ("words", "vector") for row in filled.recall("Which bibimbap does the canteen serve?", how=how))
     assert store.get(store_name("default-project"), [doomed.id]) == []
-    assert rows(storage, memory_removals) == [] and all(row.memory != doomed.id for row in rows(storage, memory_terms))
+    assert rows(storage, memory_removals) == [] and len(indexed(storage)) == len(TURNS) - 1
 
 
 def test_a_removal_that_could_not_be_made_is_made_by_the_next_sync_and_never_shown(make, storage):
@@ -261,9 +274,12 @@ def test_a_removal_that_could_not_be_made_is_made_by_the_next_sync_and_never_sho
     store = MemoryStore(fail)
     memory = make(store=store)
     saved = memory.remember("When does the backup start?", "At 03:15.")
+    memory.sync()
     broken[0] = True
-    assert memory.forget(saved.id)
-    assert memory.recall("When does the backup start?", how="vector") == [] and len(rows(storage, memory_removals)) == 1
+    proof = memory.forget(saved.id)
+    assert proof and (proof.vectors, proof.queued) == (1, 1) and len(rows(storage, memory_removals)) == 1
+    broken[0] = False
+    assert store.count(store_name("default-project")) == 1 and memory.recall("When does the backup start?", how="vector") == []
     broken[0] = False
     assert memory.sync()["removed"] == 1
     assert store.count(store_name("default-project")) == 0 and rows(storage, memory_removals) == []
@@ -273,25 +289,26 @@ def test_a_turn_forgotten_while_it_is_embedded_leaves_no_vector(make, storage):
     store = MemoryStore()
 
     class Slow(StandInEmbedder):
-        def embed(self, texts):
+        def embed(self, texts, kind="passage"):
             with storage.begin() as connection:  # another thread forgets it just now
-                connection.execute(sa.delete(memory_terms))
                 connection.execute(sa.delete(memories))
-            return super().embed(texts)
+            return super().embed(texts, kind)
 
-    make(store=store, embedder=Slow()).remember("When does the backup start?", "At 03:15.")
+    memory = make(store=store, embedder=Slow())
+    memory.remember("When does the backup start?", "At 03:15.")
+    assert memory.sync()["pending"] == 0
     assert store.count(store_name("default-project")) == 0
 
 
 def test_expired_turns_are_deleted_with_their_vectors_and_not_a_moment_earlier(memory, store):
     short = memory.remember("hello", "Hi!", importance=1)
     kept = memory.remember("Where is the lamp?", "In the hall.", importance=10)
-    assert kept.expires is None
+    assert kept.expires is None and memory.sync()["synced"] == 2
     assert memory.expire(short.expires - 1) == 0
     assert memory.expire(short.expires) == 1
     assert memory.expire(time.time() + 1000 * 365 * DAY) == 0
     assert store.count(store_name("default-project")) == 1
-    assert memory.get(kept.id) == kept
+    assert memory.get(kept.id).reply == kept.reply
 
 
 def test_an_expired_turn_is_not_found_even_before_the_sweep(memory, storage):
@@ -299,7 +316,7 @@ def test_an_expired_turn_is_not_found_even_before_the_sweep(memory, storage):
     with storage.begin() as connection:
         connection.execute(sa.update(memories).values(expires=time.time() - 1))
     assert all(memory.recall("Where is the lamp?", how=how) == [] for how in ("words", "vector", "hybrid"))
-    assert memory.stats()["memories"] == 0 and memory.projects() == []
+    assert memory.stats()["memories"] == 0 and [row.memories for row in memory.projects()] == [0]
 
 
 def test_more_turns_than_one_statement_holds_expire_together(make, storage):
@@ -308,17 +325,19 @@ def test_more_turns_than_one_statement_holds_expire_together(make, storage):
     with storage.begin() as connection:
         connection.execute(sa.insert(memories), [
             {"id": f"id-{number}", "project": "p", "question": "q", "reply": "r", "model": "", "session": "", "tags": "[]", "importance": 1,
-             "length": 1, "created": now, "expires": now - 1, "sync": "pending"} for number in range(1201)])
+             "length": 1, "created": now, "valid_from": now, "expires": now - 1, "sync": "pending"} for number in range(1201)])
     assert memory.expire() == 1201 and rows(storage, memories) == []
 
 
 def test_stats_count_what_is_there(filled):
     filled.remember("Keep this, please.", "Yes, for ever.", importance=10, model="m")
+    filled.sync()
+    in_project(filled, "nobody")
     stats = filled.stats()
     assert stats["memories"] == 6 and stats["importance"]["10"] == 1 and stats["models"] == {"": 5, "m": 1} and stats["sync"] == {"synced": 6}
     assert stats["oldest"] <= stats["newest"] <= time.time()
     empty = filled.stats("nobody")
-    assert (empty["memories"], empty["importance_mean"]) == (0, None) and [row["project"] for row in filled.projects()] == ["default-project"]
+    assert (empty["memories"], empty["importance_mean"]) == (0, None) and [row.id for row in filled.projects()] == ["default-project", "nobody"]
 
 
 def test_threads_may_remember_at_once(memory, store):
@@ -336,6 +355,7 @@ def test_threads_may_remember_at_once(memory, store):
         thread.start()
     for thread in threads:
         thread.join()
+    memory.sync()
     assert not failures and memory.stats()["memories"] == 20 and store.count(store_name("default-project")) == 20
 
 
@@ -354,7 +374,7 @@ def test_ready_flags_storage_and_vectors(memory, make, storage):
 def test_deep_saves_finds_and_deletes_and_leaves_nothing(memory, store, storage):
     state = memory.deep()
     assert state.ok and all(state.facts[name] is True for name in ("saved", "words", "vector", "deleted")), state
-    assert store.collections() == [] and all(rows(storage, table) == [] for table in (memories, memory_terms, memory_removals))
+    assert store.collections() == [] and rows(storage, memories) == rows(storage, memory_removals) == indexed(storage) == []
 
 
 @pytest.mark.parametrize("method", ["create", "upsert"])
@@ -365,7 +385,7 @@ def test_deep_is_red_and_clean_when_the_vector_arm_fails(make, storage, method):
 
     store = MemoryStore(fail)
     state = make(store=store).deep()
-    assert not state.ok and "vector" in state.reasons[0] and "The disk is full." in state.reasons[0]
+    assert not state.ok and "The disk is full." in state.reasons[0]
     assert store.collections() == [] and rows(storage, memories) == [] and rows(storage, memory_removals) == []
 
 
@@ -384,7 +404,7 @@ def test_records_survive_json(filled):
 def test_turns_that_an_earlier_version_kept_are_found_by_todays_words_after_a_sync(memory, storage):
     kept = [memory.remember(f"Where are the backups of room {number}?", "In the cellar.") for number in range(3)]
     with storage.begin() as connection:  # as an earlier version left them: other terms, other recipe
-        connection.execute(sa.delete(memory_terms).where(memory_terms.c.memory == kept[0].id))
+        connection.execute(sa.text("DELETE FROM memory_words WHERE rowid = 1"))
         connection.execute(sa.update(memories).where(memories.c.id == kept[0].id).values(recipe=0, length=1))
     assert kept[0].id not in [row.id for row in memory.recall("backup", how="words")]
     memory.sync()
