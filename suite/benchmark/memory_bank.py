@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from suite.benchmark.memory_texts import LANGUAGES, Made, Talk, check
+from suite.benchmark.scene import OWN
 from suite.embedding.embed import Embedder
+from suite.embedding.model import SMOKE
 from suite.errors import RunFailed
 from suite.memory.importance import DAY
 from suite.memory.memory import Memory
@@ -23,7 +24,7 @@ from suite.memory.project import corpus
 from suite.memory.record import Remembered, store_name
 from suite.memory.remember import insert
 from suite.memory.words import marked
-from suite.settings import Settings
+from suite.settings import Settings, load
 from suite.storage.engine import open_storage
 from suite.text.terms import terms
 from suite.vectors.edge import EdgeStore
@@ -34,6 +35,12 @@ KEPT = 2_000  # turns are all kept to be asked about; of more, fewer and fewer
 NOISE = 0.6  # how far a made vector is from the real one that it is made of, both of unit length
 WAIT, REST, LOOK_EVERY = 3 * 3600.0, 2.0, 0.2  # seconds: for the index, without work until it counts as done, between looks
 TOPK = 5
+
+
+def own(settings: Settings, folder: Path) -> Settings:
+    """The settings of a memory in `folder` alone: the bundled embedder without a cache, nothing of the user's but where the models are."""
+    return load({**OWN, "data_dir": str(folder), "models_dir": str(settings.models_dir), "embedding_threads": settings.embedding_threads,
+                 "embedding_model": SMOKE, "embedding_cache_mb": 0, "default_project_id": "made"})
 
 
 class Bank:
@@ -50,7 +57,7 @@ class Bank:
         self._chance = np.random.default_rng(5)
         self._kept: dict[str, list[Made]] = {language: [] for language in LANGUAGES}
         self._centres: Any = None
-        self._open(replace(settings, data_dir=folder, default_project_id="made", embedding_cache_mb=0))
+        self._open(own(settings, folder))
 
     def _open(self, settings: Settings) -> None:
         self.storage, self.store = open_storage("", self.folder), EdgeStore(self.folder / "vectors")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.benchmark.memory_bank import own
 from suite.benchmark.memory_texts import LANGUAGES
 from suite.benchmark.row import Limit
 from suite.benchmark.scene import Scene
@@ -80,7 +81,7 @@ def quality(scene: Scene) -> list[dict[str, Any]]:
 def recalls(settings: Settings, folder: Path, held: Held) -> dict[str, list[bool]]:
     """For each way to recall and each question: is its turn among the first RANK? A question that the model cannot read is not found by vector."""
     folder.mkdir(parents=True)
-    settings = replace(settings, data_dir=folder, default_project_id="held", embedding_cache_mb=0)
+    settings = own(settings, folder)
     storage, store, embedder = open_storage("", folder), EdgeStore(folder / "vectors"), Embedder(settings, settings.models_dir, folder / "cache")
     memory = Memory(storage, store, embedder, settings)
     try:
