@@ -23,8 +23,9 @@ def postings(dialect: str) -> Postings:
 class _Fts5:
     """`memory_words(terms)` without positions (`detail=none`), its rowid being `seq`; `memory_vocabulary` counts its terms."""
 
-    def add(self, connection: Any, seq: int, marked: Sequence[str]) -> None:
-        connection.execute(_ADD, {"seq": seq, "terms": " ".join(marked)})
+    def add(self, connection: Any, turns: Sequence[tuple[int, Sequence[str]]]) -> None:
+        if turns:
+            connection.execute(_ADD, [{"seq": seq, "terms": " ".join(marked)} for seq, marked in turns])
 
     def remove(self, connection: Any, seqs: Sequence[int]) -> None:
         if seqs:
@@ -56,8 +57,9 @@ _TERMS = sa.text("SELECT rowid, terms FROM memory_words WHERE rowid IN :seqs").b
 class _Gin:
     """`memory_words(seq, terms)`: the terms as an array, repeats included."""
 
-    def add(self, connection: Any, seq: int, marked: Sequence[str]) -> None:
-        connection.execute(_PG_ADD, {"seq": seq, "terms": list(marked)})
+    def add(self, connection: Any, turns: Sequence[tuple[int, Sequence[str]]]) -> None:
+        if turns:
+            connection.execute(_PG_ADD, [{"seq": seq, "terms": list(marked)} for seq, marked in turns])
 
     def remove(self, connection: Any, seqs: Sequence[int]) -> None:
         if seqs:

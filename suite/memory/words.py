@@ -11,6 +11,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from suite.text.terms import terms, weight
@@ -27,8 +28,8 @@ REMEMBERED = 50_000  # terms
 class Postings(Protocol):
     """A word index. Turns are known by their number `seq`, terms are marked by the number of their project (see `marked`)."""
 
-    def add(self, connection: Any, seq: int, marked: Sequence[str]) -> None:
-        """Store the terms of a turn."""
+    def add(self, connection: Any, turns: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Store the terms of turns: number and marked terms of each."""
 
     def remove(self, connection: Any, seqs: Sequence[int]) -> None:
         """Forget the terms of turns."""
@@ -79,6 +80,7 @@ class Term:
     worth: float
 
 
+@lru_cache(maxsize=65_536)  # frequent words are in every turn
 def marked(number: int, term: str) -> str:
     """A term as the index stores it: with its project, and without any character that an index or its query language gives a meaning."""
     return f"{number}:{term}".translate(_HARMLESS)
