@@ -15,11 +15,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from suite.backup import folder, journal, restore
+from suite.backup import journal, restore
 from suite.backup.verification import Verification
 from suite.vectors.disk import copy_folder
 
-STEPS = ((journal.os, "rename"), (journal, "sync"), (journal, "write_whole"), (folder, "sync"), (journal.shutil, "rmtree"))
+STEPS = ((journal.os, "rename"), (journal, "sync"), (journal, "write_whole"), (journal.shutil, "rmtree"))
 
 
 def die_at(number: int) -> None:

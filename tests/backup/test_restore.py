@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,7 +118,7 @@ def test_an_exchange_that_stops_in_the_middle_says_so_and_the_next_call_goes_on(
             raise PermissionError(1, "Operation not permitted", str(old))
         honest(old, new)
 
-    monkeypatch.setattr(journals.os, "rename", fail_third)
+    monkeypatch.setattr(journals, "os", SimpleNamespace(rename=fail_third))
     with pytest.raises(StorageError, match=r"stopped in the middle \(Operation not permitted: .*\); mend that, and the next"):
         restore(saved.path, data)
     monkeypatch.undo()
@@ -132,7 +133,7 @@ def test_data_that_came_into_a_half_restored_directory_is_not_overwritten(saved:
         raise PermissionError(1, "Operation not permitted", str(old))
 
     honest = os.rename
-    monkeypatch.setattr(journals.os, "rename", stop)
+    monkeypatch.setattr(journals, "os", SimpleNamespace(rename=stop))
     with pytest.raises(StorageError, match="stopped in the middle"):
         restore(saved.path, data)
     monkeypatch.undo()
@@ -160,9 +161,20 @@ def test_a_backup_of_another_kind_of_database_is_refused(saved: Snapshot, data: 
         restore(saved.path, data, server=lambda: pytest.fail("the server was asked"))
 
 
-def killed(saved: Snapshot, template: Path, tmp_path: Path, verb: str) -> list[dict[str, Any]]:
+def thin(vectors: Path) -> None:
+    """Leave one small file of each collection: what is killed is an exchange of folders, whatever they hold."""
+    for place in [*vectors.iterdir()]:
+        if place.is_dir():
+            shutil.rmtree(place / "shard")
+        else:
+            place.unlink()
+
+
+def killed(saved: Snapshot, data: Path, tmp_path: Path, verb: str) -> list[dict[str, Any]]:
+    for vectors in (data / "vectors", Path(saved.path) / "vectors", *data.glob("backups/replaced-*/vectors")):
+        thin(vectors)
     (tmp_path / "copies").mkdir()
-    done = subprocess.run([sys.executable, str(HERE / "killed_restore.py"), saved.path, str(template), str(tmp_path / "copies"), verb],
+    done = subprocess.run([sys.executable, str(HERE / "killed_restore.py"), saved.path, str(data), str(tmp_path / "copies"), verb],
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -148,7 +148,7 @@ def test_while_a_stack_runs_it_makes_the_backup_and_no_restore_is_let_in(host: P
     assert status == 2 and f"A stack runs on {env['DATA_DIR']} (pid {host.pid})" in err and "`suite down` ends it" in err
     assert host.ask("bench.backups.standing().newest_verified") == snapshot["name"]
     assert host.ask("[r.question for r in bench.memory.recall('archive')]") == ["Where is the archive?"]
-    state = host.ask("stack_state := bench._behind.parts['memory-maintainer'].run_now('backup').to_dict()")
+    state = host.ask("bench._behind.parts['memory-maintainer'].run_now('backup').to_dict()")
     assert state["error"] == "" and state["result"]["restore_s"] > 0 and Path(state["result"]["path"]).is_dir()
     assert state["result"]["pruned"] == [snapshot["name"]], "a newer one of the same day was verified"
     metrics = host.ask("bench._behind.metrics.exposition().decode()")
