@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -128,7 +127,7 @@ class RemoteMemory:
 
     def create_project(self, name: str, path: str = "") -> Project:
         """Make a project; with `path`, relative to the guest's directory, that folder becomes its own."""
-        folder = str(Path(path).expanduser().absolute()) if path else ""
+        folder = str(folders.named(path)) if path else ""
         return Project.from_dict(self._post("projects", {"name": name, "path": folder})["project"])
 
     def join_project(self, id: str, name: str = "", path: str = "") -> str:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 from suite.errors import BadRequest
 from suite.memory.record import MAX_NAME, checked_text
 
 FILE = Path(".ai-memory") / "project.json"  # as the original wrote it
 MAX_BYTES = 65_536
+
+
+def named(path: Any) -> Path:
+    """The folder that a caller names, made absolute in the caller's directory; raises BadRequest when it is no path, or nothing is there."""
+    text = checked_text(os.fspath(path) if isinstance(path, os.PathLike) else path, "path", 4096)
+    try:
+        folder = Path(text).expanduser().absolute()
+    except RuntimeError:  # the home of a user who does not exist
+        folder = Path(text).absolute()
+    if not os.path.isdir(folder):
+        raise BadRequest(f"The folder {folder} does not exist; make it first, or leave the path out.", param="path")
+    return folder
 
 
 def nearest(folder: Path) -> dict[str, str] | None:
@@ -58,7 +72,7 @@ def _read(file: Path, place: Path) -> dict[str, str]:
             raise ValueError("it is too large")
         body = json.loads(file.read_text(encoding="utf-8"))
         found = {"id": str(body["project_id"]), "name": str(body.get("project_name") or ""), "path": str(place)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequest(f"{file} is no project file ({type(error).__name__}: {error}); mend or remove it, or name a project.",
                          param="project") from error
     checked_text(found["id"], "project id", MAX_NAME)

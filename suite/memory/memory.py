@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 from suite.errors import BadRequest, SuiteError
@@ -219,9 +218,7 @@ class Memory:
 
         Raises BadRequest when it is there already.
         """
-        folder = Path(path).expanduser().absolute() if path else None
-        if folder is not None and not folder.is_dir():
-            raise BadRequest(f"The folder {folder} does not exist; make it first, or leave the path out.", param="path")
+        folder = folders.named(path) if path else None
         identity = name if folder is None else projecting.new_id()
         checked_text(name, "project name", 120)
         if folder is not None:
@@ -231,7 +228,8 @@ class Memory:
 
     def join_project(self, id: str, name: str = "", path: str = "") -> str:
         """Note a project that a folder's file names, if it is not known yet, and return its id."""
-        projecting.register(self._storage, checked_text(id, "project", 120), checked_text(name, "project name", 120, blank=True), path)
+        projecting.register(self._storage, checked_text(id, "project", 120), checked_text(name, "project name", 120, blank=True),
+                            checked_text(path, "path", 4096, blank=True))
         return id
 
     def export(self, project: str = "") -> Iterator[str]:

@@ -50,7 +50,7 @@ def read(lines: Iterable[str]) -> tuple[str, list[Remembered]]:
                 head = _head(body)
             else:
                 turns.append(_turn(body, head))
-        except (ValueError, KeyError, TypeError, AttributeError, BadRequest) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadRequest) as error:
             raise BadRequest(f"Line {number} of the export cannot be used ({type(error).__name__}: {error}); nothing was imported.") from error
     if head is None:
         raise BadRequest("The export is empty: its first line must say what it is; nothing was imported.")
