@@ -33,7 +33,8 @@ class _Fts5:
             connection.execute(_REMOVE, [{"seq": seq} for seq in seqs])
 
     def spread(self, connection: Any, term: str) -> int:
-        return connection.execute(_SPREAD, {"term": term}).scalar() or 0
+        found = connection.connection.driver_connection.execute(_SPREAD, (term,)).fetchone()
+        return found[0] if found else 0
 
     def having(self, connection: Any, any_of: Sequence[str], also: str = "") -> Any:
         match = " OR ".join(f'"{term}"' for term in any_of)
@@ -51,8 +52,8 @@ class _Fts5:
 
 _ADD = sa.text("INSERT INTO memory_words (rowid, terms) VALUES (:seq, :terms)")
 _REMOVE = sa.text("DELETE FROM memory_words WHERE rowid = :seq")
-_SPREAD = sa.text("SELECT doc FROM memory_vocabulary WHERE term = :term")
-# by the driver itself, and as one text: there may be 50,000 numbers, which take three times as long as rows, thirty times as SQLAlchemy's
+# by the driver itself, and the numbers of turns as one text: there may be 50,000, which take three times as long as rows
+_SPREAD = "SELECT doc FROM memory_vocabulary WHERE term = ?"
 _HAVING = "SELECT group_concat(rowid) FROM memory_words WHERE memory_words MATCH ?"
 _TERMS = "SELECT rowid, terms FROM memory_words WHERE rowid IN ({})"
 

@@ -15,11 +15,12 @@ from suite.memory.project import corpus
 from suite.memory.record import Remembered, from_row, store_name
 from suite.memory.remember import alive, fetch
 from suite.memory.table import memories, memory_tags
-from suite.memory.words import KEPT, Spreads, candidates, query_terms, score
+from suite.memory.words import KEPT, Spreads, candidates, penalty, query_terms, score
 
 RRF = 60  # how little a first rank is worth more than a tenth one; 60 is the usual value
 HALF = 0.5  # of its arm's best score; a turn with less is in the list only because there is nothing better
 FAR = 1_000  # places further down that such a one counts for: two lists of what fits badly must not outvote one first rank
+EXACT = 120  # turns whose terms are read, of more that may be the best
 DEEPER = 8  # times as many turns are looked at when too few of them met the conditions
 MOST_VECTORS = 10_000  # that a store gives at once
 
@@ -77,11 +78,12 @@ def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted 
         most, mean = max(KEPT, limit), ours.length / ours.turns
         last = connection.execute(sa.select(sa.func.max(memories.c.seq))).scalar_one()
         while asked:
-            seqs, whole = candidates(connection, index, asked, most, last)
+            seqs, worth, whole = candidates(connection, index, asked, most, last)
             rows = _meeting(connection, seqs, condition)
             if whole or len(rows) >= limit:
-                stored = index.terms_of(connection, [row.seq for row in rows])
-                ranked = [(row, score(asked, stored.get(row.seq, ()), mean)) for row in rows]
+                near = rows if whole else _nearest(rows, dict(zip(seqs, worth, strict=True)), mean, max(limit, EXACT))
+                stored = index.terms_of(connection, [row.seq for row in near])
+                ranked = [(row, score(asked, stored.get(row.seq, ()), mean)) for row in near]
                 ranked.sort(key=lambda pair: (-pair[1], -pair[0].created, pair[0].id))
                 return [(row.id, value) for row, value in ranked[:limit]]
             most *= DEEPER
@@ -90,10 +92,15 @@ def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted 
 
 def _meeting(connection: Any, seqs: Sequence[int], condition: Any) -> list[Any]:
     rows: list[Any] = []
+    columns = (memories.c.seq, memories.c.id, memories.c.created, memories.c.length)
     for start in range(0, len(seqs), AT_ONCE):
-        query = sa.select(memories.c.seq, memories.c.id, memories.c.created).where(memories.c.seq.in_(seqs[start:start + AT_ONCE]), condition)
-        rows += connection.execute(query).all()
+        rows += connection.execute(sa.select(*columns).where(memories.c.seq.in_(seqs[start:start + AT_ONCE]), condition)).all()
     return rows
+
+
+def _nearest(rows: Sequence[Any], worth: dict[int, float], mean: float, most: int) -> list[Any]:
+    """The turns that would be the best if each term stood in them once; only these are read."""
+    return sorted(rows, key=lambda row: -worth[row.seq] / (1 + penalty(row.length, mean)))[:most]
 
 
 def by_vector(storage: Any, store: Any, project: str, vector: list[float], limit: int, wanted: Wanted = ANY) -> list[tuple[str, float]]:
@@ -128,8 +135,8 @@ def fuse(*ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     scores: dict[str, float] = {}
     for arm in ranked:
         best = arm[0][1] if arm else 0.0
-        for rank, (identity, score) in enumerate(arm, 1):
-            scores[identity] = scores.get(identity, 0.0) + 1 / (RRF + rank + (0 if 0 < HALF * best <= score else FAR))
+        for rank, (identity, value) in enumerate(arm, 1):
+            scores[identity] = scores.get(identity, 0.0) + 1 / (RRF + rank + (0 if 0 < HALF * best <= value else FAR))
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
 
 

@@ -1,8 +1,9 @@
 """Which turns of a project have a query's words, best first: BM25, without reading the long lists of frequent words to their end.
 
-The index knows only which turn holds which term (FTS5 on SQLite, GIN on PostgreSQL, each behind the few questions of `Postings`). Rare terms are read
-whole. Once enough turns are found that no other one can overtake by its frequent terms alone, those terms are asked only for the turns found so far,
-and the most frequent ones not at all. The best of them get their exact BM25 from their own terms, all of them. Up to KEPT turns that share a term with the query the ranking is BM25's to the letter.
+The index knows only which turn holds which term (FTS5 on SQLite, GIN on PostgreSQL, each behind the few questions of `Postings`). Rare terms are
+read whole. Once enough turns are found that no other one can overtake by its frequent terms alone, or reading on would take too long, those terms are
+asked only for the turns found so far, and the most frequent ones not at all. The best of them get their exact BM25 from their own terms, all of them.
+Up to KEPT turns that share a term with the query the ranking is BM25's to the letter.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from suite.text.terms import terms, weight
 K1, B = 1.2, 0.75
 MAX_TERMS = 256  # of a query, the first ones: databases bound the number of values in one statement
 ENOUGH = 200  # turns found by rare terms before frequent ones are asked for these turns only
-KEPT = 600  # turns whose exact score is computed
-FREQUENT = 50_000  # turns; a term of more is never read whole once there is enough to go by
-SCANNED = 500_000  # turns that frequent terms may stand in together, to be asked for the turns found so far
+KEPT = 400  # turns whose exact score is computed
+READ = 60_000  # turns in which the terms that are read stand together; no more are read once there is enough to go by
+CHEAP = 4_000  # turns; a term of fewer is read sooner than it is found out whether that is needed
+WHOLE, RARE = 8, 3  # what it costs to read a turn that has a term, and one of a rare term to compare it; to pass over one costs 1
 STABLE = 5_000  # turns of a project; from here on how frequent a term is is remembered while the project grows by less than a fiftieth
 REMEMBERED = 50_000  # terms
 
@@ -104,12 +106,16 @@ def query_terms(connection: Any, postings: Postings, corpus: Corpus, query: str,
     return sorted(found, key=lambda term: (-term.worth, term.marked))
 
 
-def candidates(connection: Any, postings: Postings, asked: Sequence[Term], most: int, last: int) -> tuple[list[int], bool]:
-    """Up to `most` turns that may be the best, none with a number above `last`, and whether that is every turn that has any of the terms."""
+def candidates(connection: Any, postings: Postings, asked: Sequence[Term], most: int, last: int) -> tuple[list[int], list[float], bool]:
+    """Up to `most` turns that may be the best, what their terms are worth together, and whether that is every turn that has any of the terms.
+
+    `last` is the greatest number of a turn.
+    """
     sums = np.zeros(last + 1, np.float32)  # by the turn's number: a hundred times faster than counting in a dict
     rest, read = sum(term.worth for term in asked), 0
     for term in asked:
-        if read and _enough(sums, rest, frequent=term.spread > FREQUENT, most=sum(one.worth for one in asked[:read])):
+        spread = sum(one.spread for one in asked[:read + 1])
+        if read and term.spread > CHEAP and _enough(sums, rest, spread > READ, sum(one.worth for one in asked[:read])):
             break
         sums[postings.having(connection, [term.marked])] += term.worth
         rest, read = rest - term.worth, read + 1
@@ -118,25 +124,27 @@ def candidates(connection: Any, postings: Postings, asked: Sequence[Term], most:
     if len(found) > most:
         _complete(connection, postings, asked, read, sums)
         found = _best(found, sums[found], most)
-    return found[np.lexsort((-found, -sums[found]))].tolist(), whole
+    return found.tolist(), sums[found].tolist(), whole
 
 
-def _enough(sums: Any, rest: float, frequent: bool, most: float) -> bool:
-    """Whether ENOUGH turns were found that none without these terms overtakes; `most` is what a turn found so far can be worth."""
-    if not frequent and most < rest:
+def _enough(sums: Any, rest: float, dear: bool, most: float) -> bool:
+    """Whether ENOUGH turns were found that none without these terms overtakes, or more would be too dear; `most` is what one can be worth."""
+    if not dear and most < rest:
         return False
     worth = sums[sums > 0]
-    return len(worth) >= ENOUGH and (frequent or float(np.partition(worth, -ENOUGH)[-ENOUGH]) >= rest)
+    return len(worth) >= ENOUGH and (dear or float(np.partition(worth, -ENOUGH)[-ENOUGH]) >= rest)
 
 
 def _complete(connection: Any, postings: Postings, asked: Sequence[Term], read: int, sums: Any) -> None:
     """Add what the terms that were not read are worth to the turns found by those that were, as far as that is cheap."""
-    rare, left = [term.marked for term in asked[:read]], SCANNED
+    rare, held, left = [term.marked for term in asked[:read]], sum(term.spread for term in asked[:read]), READ * WHOLE
     for term in asked[read:]:
-        left -= term.spread
+        alone, both = WHOLE * term.spread, RARE * held + term.spread
+        left -= min(alone, both)
         if left < 0:
             return
-        sums[postings.having(connection, rare, term.marked)] += term.worth
+        seqs = postings.having(connection, [term.marked]) if alone < both else postings.having(connection, rare, term.marked)
+        sums[seqs[sums[seqs] > 0]] += term.worth
 
 
 def _best(found: Any, worth: Any, most: int) -> Any:
@@ -149,6 +157,11 @@ def _best(found: Any, worth: Any, most: int) -> Any:
 def score(asked: Sequence[Term], stored: Sequence[str], mean: float) -> float:
     """BM25 of one turn with these stored terms, in a project whose turns have `mean` terms."""
     here = {term.marked for term in asked}.intersection(stored)
-    penalty = K1 * (1 - B + B * len(stored) / max(mean, 1.0))
+    less = penalty(len(stored), mean)
     counts = ((term.worth, stored.count(term.marked)) for term in asked if term.marked in here)
-    return sum(worth * count * (K1 + 1) / (count + penalty) for worth, count in counts)
+    return sum(worth * count * (K1 + 1) / (count + less) for worth, count in counts)
+
+
+def penalty(length: int, mean: float) -> float:
+    """How much less a term says in a turn of `length` terms."""
+    return K1 * (1 - B + B * length / max(mean, 1.0))
