@@ -37,7 +37,7 @@ def test_the_manifest_says_what_is_saved_with_digests_counts_versions_and_what_w
     assert all(len(entry["sha256"]) == 64 for entry in body["files"])
     assert {"database/suite.db", "files/settings.json", "files/policy.toml"} <= {entry["path"] for entry in body["files"]}
     assert body["tables"]["memories"] == len(TURNS) and body["tables"]["actors"] == 3
-    assert body["collections"] == {"memory-default": 4, "memory-tower": 2, "notes": 40}
+    assert body["collections"] == {"memory-default": 4, "notes": 40}
     assert body["schema"] == max(path.name[:4] for path in (HERE / "versions").glob("0*.py"))
     assert {"suite", "python", "sqlite", "qdrant-edge-py"} <= set(body["versions"]) and body["host"]["platform"] and body["created"] > 1e9
     assert body["started_at"] < body["ended_at"]
