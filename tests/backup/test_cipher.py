@@ -71,7 +71,7 @@ def test_a_change_a_cut_an_exchange_another_place_or_key_is_seen(tmp_path: Path)
     for what, data in broken.items():
         (tmp_path / "sealed").write_bytes(data)
         (tmp_path / "back").unlink(missing_ok=True)
-        with pytest.raises(Altered):
+        with pytest.raises(Altered, match="its chunk . was altered" if "chunk" in what else None):  # not only by what the file says of its length
             unseal(tmp_path / "sealed", tmp_path / "back", KEY, "here")
             pytest.fail(what)
     (tmp_path / "sealed").write_bytes(whole)
