@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from backup_stage import SECRET, TURNS, sources
+from backup_stage import SECRET, TURNS
 from disks import fill, free, mounted
 
 from suite.backup import source
 from suite.backup.create import create
 from suite.backup.listing import listing, standing
 from suite.backup.snapshot import MANIFEST, SEAL, Snapshot, Source
+from suite.backup.source import everything
 from suite.backup.verification import Verification
 from suite.backup.verify import verify
 from suite.errors import StorageError
@@ -36,7 +37,7 @@ def test_the_manifest_says_what_is_saved_with_digests_counts_versions_and_what_w
     assert all(len(entry["sha256"]) == 64 for entry in body["files"])
     assert {"database/suite.db", "files/settings.json", "files/policy.toml"} <= {entry["path"] for entry in body["files"]}
     assert body["tables"]["memories"] == len(TURNS) and body["tables"]["actors"] == 3
-    assert body["collections"] == {"memory-default": 4, "memory-tower": 2, "notes": 40}
+    assert body["collections"] == {"memory-default": 4, "notes": 40}
     assert body["schema"] == max(path.name[:4] for path in (HERE / "versions").glob("0*.py"))
     assert {"suite", "python", "sqlite", "qdrant-edge-py"} <= set(body["versions"]) and body["host"]["platform"] and body["created"] > 1e9
     assert body["started_at"] < body["ended_at"]
@@ -93,7 +94,7 @@ def test_a_backup_taken_while_others_write_is_consistent_and_verifies(opened: An
     for thread in threads:
         thread.start()
     try:
-        snapshots = [create(data / "backups", sources(*opened, settings)) for _ in range(2)]
+        snapshots = [create(data / "backups", everything(*opened, settings)) for _ in range(2)]
     finally:
         stop.set()
         for thread in threads:

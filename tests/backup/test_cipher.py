@@ -71,7 +71,7 @@ def test_a_change_a_cut_an_exchange_another_place_or_key_is_seen(tmp_path: Path)
     for what, data in broken.items():
         (tmp_path / "sealed").write_bytes(data)
         (tmp_path / "back").unlink(missing_ok=True)
-        with pytest.raises(Altered):
+        with pytest.raises(Altered, match="its chunk . was altered" if "chunk" in what else None):  # not only by what the file says of its length
             unseal(tmp_path / "sealed", tmp_path / "back", KEY, "here")
             pytest.fail(what)
     (tmp_path / "sealed").write_bytes(whole)
@@ -90,7 +90,7 @@ def test_an_encrypted_snapshot_shows_nothing_that_people_wrote_and_verifies_with
             data = path.read_bytes()
             assert b"lighthouse" not in data and b"SQLite format" not in data and key.secret.hex().encode() not in data, path
     found = verify(snapshot.path, key=key)
-    assert found.ok and (found.points, found.searches, found.decisions) == (46, 10, 2)
+    assert found.ok and (found.points, found.searches, found.decisions) == (44, 10, 2)
     with pytest.raises(BadRequest, match=rf"is encrypted with the key {key.id}; name its file with --key-file\.$"):
         verify(snapshot.path)
     with pytest.raises(BadRequest, match=rf"is encrypted with the key {key.id}, not with {KEY.id}; name the other key's file\.$"):

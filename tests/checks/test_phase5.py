@@ -13,6 +13,7 @@ import pytest
 from fake_stack import FakeStack
 
 from suite.bench import throwaway
+from suite.checks import fault_backup
 from suite.checks.check import perform
 from suite.checks.criteria import examine, load
 from suite.checks.phase5 import BACKUP
@@ -21,6 +22,8 @@ from suite.settings import package_file
 
 LIMITS = load()
 BY_ID = {check.id: check for check in BACKUP}
+BREAKS = {fault_backup.ALTERED_DATABASE: "problems", fault_backup.STALE_DATABASE: "turns_missing", fault_backup.IDLE_VERIFICATION: "rows_different",
+          fault_backup.ALTERED_VECTORS: "problems", fault_backup.MISSING_COLLECTION: "collections_missing", fault_backup.MISSING_POINTS: "points_missing"}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,8 @@ def test_every_fault_turns_its_check_red(running: Any, identity: str) -> None:
             for (thing, name), honest in kept.items():
                 setattr(thing, name, honest)
         assert result.state == "fail" and all(item.get("name") != "error" for item in result.evidence), (fault.sentence, result)
+        broken = {item["name"] for item in result.conditions if item["met"] is False}
+        assert BREAKS[fault] in broken, (fault.sentence, broken, result)
     assert perform(check, target, LIMITS[identity]).state == "pass"
 
 
