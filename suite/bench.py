@@ -30,6 +30,7 @@ from suite.tools.toolbox import Toolbox
 if TYPE_CHECKING:
     import numpy as np
 
+    from suite.backup.backups import Backups
     from suite.memory.memory import Memory
     from suite.stack import Stack
 
@@ -118,6 +119,11 @@ class Bench:
     def memory(self) -> Memory:
         """Conversation memory: remember, recall, get, forget, stats, projects."""
         return self._live(self._behind.memory)
+
+    @property
+    def backups(self) -> Backups:
+        """Snapshots of the database and the vectors: create, verify (by restoring), list, standing (RPO and RTO), prune."""
+        return self._live(self._behind.backups)
 
     @property
     def tools(self) -> Toolbox:

@@ -19,8 +19,11 @@ from suite.access.actor import Actors
 from suite.access.audit import Audit
 from suite.access.key import create_key
 from suite.access.policy import load_policy
-from suite.backup.create import create, database, vectors
+from suite.backup import source
+from suite.backup.backups import Backups
 from suite.backup.migration import before_migration
+from suite.backup.restore import finish
+from suite.backup.series import BackupSeries
 from suite.embedding.embed import Embedder
 from suite.embedding.rerank import open_reranker
 from suite.embedding.series import EmbeddingSeries
@@ -50,6 +53,7 @@ from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
 AUTO_TRIES = 5
+BACKUP_SECONDS = 7200.0  # how long the daily backup may take before the maintainer counts as stopped
 QUIET_SECONDS = 2
 log = logging.getLogger("suite.stack")
 
@@ -110,6 +114,7 @@ class Stack:
         s, data = self.settings, self.data
         self.log = FileLog(data / "logs", s.log_level)
         self._closers.append(self.log.close)
+        self._finish_restore()
         self.storage: Storage = open_storage(s.database_url, data / "sqlite", keep=partial(before_migration, data / "backups"))
         self._closers.append(self.storage.close)
         self.usage = Ledger(self.storage)
@@ -139,6 +144,8 @@ class Stack:
         self.metrics.registry.register(MemorySeries(memory.series))
         tools = Tools(self.audit, self.actors, s.workspace_dir, s)
         self.store, self.embedder = store, embedder
+        self.backups = Backups(data / "backups", self._sources, self.storage)
+        self.metrics.registry.register(BackupSeries(self.backups.standing))
         maintainer = Maintainer(self.storage, self._jobs(memory))
         self.metrics.registry.register(MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
@@ -148,15 +155,29 @@ class Stack:
     def _jobs(self, memory: Memory) -> list[Job]:
         s = self.settings
         try:
-            backup = Job("backup", self.backup, daily=s.memory_backup_cron)
+            backup = Job("backup", self.backup, daily=s.memory_backup_cron, limit=BACKUP_SECONDS)
         except SettingsError as error:
             raise SettingsError(f"MEMORY_BACKUP_CRON is {s.memory_backup_cron!r} but must be a local time HH:MM, such as 03:00.") from error
         expiry = Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval)
         return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup]
 
     def backup(self) -> dict[str, Any]:
-        """Make one snapshot of the database and the vectors now."""
-        return create(self.data / "backups", [database(self.storage), vectors(self.store)]).to_dict()
+        """What happens daily: make a snapshot, restore it into a scratch folder, and delete those that newer ones stand for.
+
+        Nothing is deleted unless the new snapshot came back whole. Raises StorageError.
+        """
+        done = self.backups.daily()
+        return {**done, "pruned": list(self.backups.prune(dry_run=False).gone)}
+
+    def _sources(self) -> list[Any]:
+        return [source.database(self.storage), source.vectors(self.store), source.files(self.settings)]
+
+    def _finish_restore(self) -> None:
+        """End a restore that was killed in the middle, before anything is opened."""
+        url = self.settings.database_url
+        ended = finish(self.data, (lambda: open_storage(url, self.data / "sqlite")) if url else None)
+        if ended:
+            log.warning("a restore that had been interrupted was finished: %s is in place", ended)
 
     def _record(self) -> HostRecord:
         s = self.settings

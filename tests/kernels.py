@@ -55,10 +55,14 @@ class Process:
 
     def ask(self, code: str, seconds: float = 120) -> Any:
         """Evaluate an expression, or execute statements, there."""
+        self.tell(code)
+        return self.answer(seconds)
+
+    def tell(self, code: str) -> None:
+        """The same without waiting; `answer` must follow."""
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(code) + "\n")
         self._child.stdin.flush()
-        return self.answer(seconds)
 
     def answer(self, seconds: float = 120) -> Any:
         try:

@@ -81,6 +81,10 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "forget nothing": "bench.memory.forget('0' * 36).to_dict()", "expire": "bench.memory.expire(project='parity')",
         "tools": "[t.to_dict() for t in bench.tools.list()]",
         "tool": "bench.tools.call('read_file', path='a.md').value",
+        "backups": "[{**row.to_dict(), 'age_s': 0} for row in bench.backups.list()]",
+        "backup": "(lambda s, v: (sorted(s.manifest), len(s.files), v.ok, v.points, v.parts))(bench.backups.create(), bench.backups.verify())",
+        "standing": "{k: v for k, v in bench.backups.standing().to_dict().items() if k in ('rto_s', 'newest_verified', 'snapshots', 'left_over')}",
+        "pruned": "bench.backups.prune().to_dict()",
         "status": "[p['name'] for p in bench.status()['parts']]",
         "models": "bench.models.rows", "models as text": "repr(bench.models)", "models as a table": "bench.models.frame().to_dict()",
     }
@@ -93,7 +97,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "blank": "bench.collection('parity').ask('  ')", "bad name": "bench.collection('No/Such').search('x')", "bad how": "bench.memory.recall('x', how='magic')",
         "no project": "bench.memory.remember('x', 'y', project='nobody')", "no turn": "bench.memory.edit('0' * 36, reply='x')",
         "no project to chat in": "bench.chat('x', remember=True, project='nobody')", "words only": "bench.chat([], remember=True)",
-        "one text": "bench.embed('x')", "long text": "bench.embed(['x' * 8001])",
+        "one text": "bench.embed('x')", "no backup": "bench.backups.verify('absent')", "no key": "bench.backups.create('absent.key')", "long text": "bench.embed(['x' * 8001])",
         "stranger": "bench.tools.call('list_files', actor='stranger')",
     }
     for name, code in errors.items():

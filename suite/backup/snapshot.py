@@ -13,13 +13,19 @@ from suite.errors import StorageError
 from suite.render import card
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+SEAL = "manifest.sha256"  # the manifest's own digest, so that no byte of it can change unseen
+FORMAT = 2
 PARTIAL = ".partial"
+_OWN = ("path", "name", "bytes", "files")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something to back up: `write` puts it into an empty folder and returns facts about it, or raises."""
+    """Something to back up: `write` puts it into an empty folder and returns facts about its copy, or raises.
+
+    `tables` (rows by table), `collections` (points by collection), `searches` and `decisions` among the facts are what the copy answered; a
+    verification asks for them again.
+    """
 
     name: str
     write: Callable[[Path], Mapping[str, Any]]
@@ -36,35 +42,61 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A finished backup at `path`; `created` is UTC seconds since 1970, `sources` the facts each source gave."""
+    """A finished backup at `path`; `manifest` is all that its manifest says besides the files."""
 
     path: str
     files: tuple[Entry, ...]
-    bytes: int
-    created: float
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return Path(self.path).name
+
+    @property
+    def bytes(self) -> int:
+        """Of all files, holes counted."""
+        return sum(entry.bytes for entry in self.files)
+
+    @property
+    def created(self) -> float:
+        """UTC seconds since 1970."""
+        return float(self.manifest["created"])
+
+    @property
+    def sources(self) -> Mapping[str, Any]:
+        """The facts that each source gave, by its name."""
+        return self.manifest["sources"]
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether its files can only be read with a key."""
+        return self.manifest.get("encryption") is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return {"path": self.path, "files": [asdict(entry) for entry in self.files], "bytes": self.bytes, "created": self.created,
-                "sources": dict(self.sources)}
+        """JSON form: the manifest, with `path`, `name` and `bytes`."""
+        return {"path": self.path, "name": self.name, "bytes": self.bytes, **self.manifest, "files": [asdict(entry) for entry in self.files]}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Snapshot:
         """The record that `to_dict` gave."""
-        return cls(body["path"], tuple(Entry(**entry) for entry in body["files"]), body["bytes"], body["created"], body["sources"])
+        return cls(body["path"], tuple(Entry(**entry) for entry in body["files"]), {key: body[key] for key in body if key not in _OWN})
 
     def __repr__(self) -> str:
         return f"Snapshot({self.path}, {len(self.files)} files, {self.bytes} bytes)"
 
     def _repr_html_(self) -> str:
-        return card("Snapshot", [("path", self.path), ("files", len(self.files)), ("bytes", self.bytes), ("holds", ", ".join(self.sources))])
+        return card("Snapshot", [("path", self.path), ("files", len(self.files)), ("bytes", self.bytes), ("holds", ", ".join(self.sources)),
+                                 ("rows", sum((self.manifest.get("tables") or {}).values())),
+                                 ("points", sum((self.manifest.get("collections") or {}).values()))])
 
 
-def write_manifest(folder: Path, files: tuple[Entry, ...], created: float, sources: Mapping[str, Any]) -> None:
-    """Write the manifest of the files in `folder`."""
-    body = {"format": FORMAT, "created": created, "sources": dict(sources), "files": [asdict(entry) for entry in files]}
-    (folder / MANIFEST).write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+def write_manifest(folder: Path, files: tuple[Entry, ...], facts: Mapping[str, Any]) -> None:
+    """Write the manifest of the files in `folder`, and its digest beside it."""
+    body = {"format": FORMAT, **facts, "files": [asdict(entry) for entry in files]}
+    text = (json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+    (folder / MANIFEST).write_bytes(text)
+    (folder / SEAL).write_text(sha256(text).hexdigest() + "\n", encoding="ascii")
 
 
 def read_snapshot(folder: Path) -> Snapshot:
@@ -73,18 +105,29 @@ def read_snapshot(folder: Path) -> Snapshot:
         body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if body["format"] != FORMAT:
             raise StorageError(f"The backup {folder} has format {body['format']!r}, this version reads {FORMAT}; use the version that wrote it.")
-        files = tuple(Entry(str(entry["path"]), int(entry["bytes"]), str(entry["sha256"])) for entry in body["files"])
-        return Snapshot(str(folder), files, sum(entry.bytes for entry in files), float(body["created"]), dict(body["sources"]))
+        files = tuple(Entry(str(entry["path"]), int(entry["bytes"]), str(entry["sha256"])) for entry in body.pop("files"))
+        snapshot = Snapshot(str(folder), files, body)
+        float(body["created"])
+        dict(body["sources"])
+        return snapshot
     except OSError as error:
         raise StorageError(f"{folder} is no backup: its {MANIFEST} cannot be read ({error.strerror}); choose another.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"The manifest of the backup {folder} is damaged ({type(error).__name__}: {error}); choose another backup.") from error
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file, 64 hex digits."""
-    found = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+def manifest_digest(folder: Path) -> str:
+    """The digest of a snapshot's manifest, which says which snapshot it is; empty when there is none."""
+    try:
+        return sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def seal_problems(folder: Path) -> list[str]:
+    """What speaks against the manifest itself: its digest is missing or another."""
+    try:
+        kept = (folder / SEAL).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"{SEAL} cannot be read ({type(error).__name__})."]
+    return [] if kept == manifest_digest(folder) else [f"{MANIFEST} or {SEAL} was altered."]

@@ -15,6 +15,8 @@ KINDS = {
     "phase2": ("wall seconds of the phase 2 runbook, cold, on the smoke profile", 3),
     "serving": ("model servers beside llama.cpp alone and llama_cpp.server, on a random model of half a billion numbers", 3),
     "gateway": ("the gateway beside the same calls without it, and beside the LiteLLM proxy", 5),
+    "memory": ("saving and recalling at up to a million turns, recall on a question set, and a backup while people write", 3),
+    "durability": ("kills at random moments, the same on SQLite and PostgreSQL, and the restore drill: nothing may be lost", 10),
     "knowledge": ("indexing beside bare fastembed, retrieval among 100,000 chunks, memory, and the same job by LlamaIndex", 3),
 }
 
@@ -25,9 +27,10 @@ def add(subparsers: Any) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
     for kind, (sentence, rounds) in KINDS.items():
         one = kinds.add_parser(kind, help=sentence, description=sentence)
-        one.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"how many rounds the median is taken of (default {rounds})")
+        counted = "how many kills there are" if kind == "durability" else "how many rounds the median is taken of"
+        one.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"{counted} (default {rounds})")
         one.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} instead of lines")
-        if kind != "phase2":
+        if kind not in ("phase2", "durability"):
             one.add_argument("--quick", action="store_true", help="less of everything in each round; the rows say so")
         if kind == "knowledge":
             one.add_argument("--data", type=Path, metavar="DIR", help="folder with question sets in SQuAD's format (*.json), such as KorQuAD and "
@@ -66,6 +69,10 @@ def _measured(args: argparse.Namespace) -> list[dict[str, Any]]:
         from suite.benchmark.knowledge import knowledge as measure
 
         more = {"data": args.data, "million": args.million}
+    elif args.kind == "memory":
+        from suite.benchmark.memory import memory as measure
+    elif args.kind == "durability":
+        from suite.benchmark.durability import durability as measure
     else:
         from suite.benchmark.gateway import gateway as measure
-    return measure(load(), rounds, args.quick, lambda text: print(f"suite bench: {text}", file=sys.stderr, flush=True), **more)
+    return measure(load(), rounds, getattr(args, "quick", False), lambda text: print(f"suite bench: {text}", file=sys.stderr, flush=True), **more)

@@ -10,12 +10,14 @@ from typing import Any
 from suite.errors import BadRequest, SuiteError
 
 PHASES = {"phase2": "phase2_health"}
+OTHERS = ("backup", "restore_drill")  # runbooks besides the phases, executed only when they are named
 
 
 def add(subparsers: Any) -> None:
     """Declare the command and its options."""
     parser = subparsers.add_parser("check", help="execute release checks and archive the report", description=__doc__)
-    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"which phases: {', '.join(PHASES)} (default: all)")
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"which phases: {', '.join(PHASES)} (default: all); or "
+                        f"{', '.join(OTHERS)}")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the runbook; may be repeated")
     parser.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} of results instead of the table")
     parser.set_defaults(run=run)
@@ -45,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runbook(phase: str) -> str:
-    names = {**PHASES, **{value: value for value in PHASES.values()}, **{f"p{key[-1]}": value for key, value in PHASES.items()}}
+    names = {**PHASES, **{value: value for value in (*PHASES.values(), *OTHERS)}, **{f"p{key[-1]}": value for key, value in PHASES.items()}}
     if phase.lower() not in names:
-        raise BadRequest(f"There is no phase {phase!r}; there are: {', '.join(PHASES)}.")
+        raise BadRequest(f"There is no phase {phase!r}; there are: {', '.join((*PHASES, *OTHERS))}.")
     return names[phase.lower()]
 
 

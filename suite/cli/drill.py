@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from suite.settings import load
 
     try:
-        chosen = choose(args.checks, [check for checks in RUNBOOKS.values() for check in checks])
+        chosen = choose(args.checks, {check.id: check for checks in RUNBOOKS.values() for check in checks}.values())
         settings = load()
         with tqdm(total=len(chosen), desc="drill", unit="check", disable=args.json) as bar:
             def announce(done: Any) -> None:

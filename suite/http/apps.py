@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import embedding, gateway, memory, model, retrieval, tools, vectors
+from suite.http import backups, embedding, gateway, memory, model, retrieval, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE, ServingSeries
@@ -21,6 +21,7 @@ class Served(Protocol):
 
     parts: Mapping[str, Part]
     key: Any
+    backups: Any
     metrics: Any
     settings: Any
 
@@ -40,6 +41,7 @@ def apps(stack: Served) -> dict[str, Guard]:
     }
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
+    backups.add_backups(made["api-gateway"], stack.backups)
     series: dict[str, list[Any]] = {name: [ServingSeries(parts[name].stats)] for name in ("inference-chat", "inference-code")}
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
         series["qdrant"] = [VectorSeries(parts["qdrant"].stats)]

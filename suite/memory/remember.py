@@ -93,25 +93,29 @@ def _count(value: Any, what: str) -> Any:
     return None if value is None else int(value) if what == "tokens" else float(value)
 
 
-def insert(storage: Any, turns: Sequence[Remembered], supersedes: str = "") -> None:
+def insert(storage: Any, turns: Sequence[Remembered], supersedes: str = "", stored: Sequence[Sequence[str]] | None = None) -> None:
     """Write turns of known projects, all or none of them; the turn `supersedes`, if there is one, holds until the first of these begins to.
 
-    Raises NotFound for a turn to supersede that is not in the same project.
+    `stored` are the search terms of each turn where the caller has them already. Raises NotFound for a turn to supersede that is not in the same
+    project.
     """
-    stored = [terms(turn.text) for turn in turns]  # before the transaction: others may write meanwhile
+    stored = [terms(turn.text) for turn in turns] if stored is None else stored  # before the transaction: others may write meanwhile
     index = postings(storage.engine.dialect.name)
     with storage.begin() as connection:
         numbers = _numbers(connection, {turn.project for turn in turns})
-        for turn, found in zip(turns, stored, strict=True):
-            values = {**_values(turn), "length": len(found), "recipe": RECIPE}
-            seq = connection.execute(sa.insert(memories).values(**values)).inserted_primary_key[0]
-            index.add(connection, seq, [marked(numbers[turn.project], term) for term in found])
-            _tag(connection, seq, turn.tags)
+        values = [{**_values(turn), "length": len(found), "recipe": RECIPE} for turn, found in zip(turns, stored, strict=True)]
+        seqs = connection.execute(_INSERT, values).scalars().all()  # one statement for many: each alone takes three times as long
+        index.add(connection, [(seq, [marked(numbers[turn.project], term) for term in found])
+                               for seq, turn, found in zip(seqs, turns, stored, strict=True)])
+        _tag(connection, [(seq, turn.tags) for seq, turn in zip(seqs, turns, strict=True)])
         for name in numbers:
             mine = [len(found) for turn, found in zip(turns, stored, strict=True) if turn.project == name]
             projecting.grown(connection, name, len(mine), sum(mine))
         if supersedes:
             _supersede(connection, supersedes, turns[0])
+
+
+_INSERT = sa.insert(memories).returning(memories.c.seq, sort_by_parameter_order=True)
 
 
 def _values(turn: Remembered) -> dict[str, Any]:
@@ -124,9 +128,10 @@ def _numbers(connection: Any, names: set[str]) -> dict[str, int]:
     return {row.id: row.number for row in rows}
 
 
-def _tag(connection: Any, seq: int, tags: Sequence[str]) -> None:
-    if tags:
-        connection.execute(sa.insert(memory_tags), [{"seq": seq, "tag": tag} for tag in tags])
+def _tag(connection: Any, tagged: Iterable[tuple[int, Sequence[str]]]) -> None:
+    rows = [{"seq": seq, "tag": tag} for seq, tags in tagged for tag in tags]
+    if rows:
+        connection.execute(sa.insert(memory_tags), rows)
 
 
 def _supersede(connection: Any, old: str, turn: Remembered) -> None:
@@ -150,12 +155,13 @@ def change(storage: Any, identity: str, edit: Any) -> Remembered:
             after = replace(after, sync="pending")
             found = terms(after.text)
             index.remove(connection, [row.seq])
-            index.add(connection, row.seq, [marked(_numbers(connection, {row.project})[row.project], term) for term in found])
+            number = _numbers(connection, {row.project})[row.project]
+            index.add(connection, [(row.seq, [marked(number, term) for term in found])])
             projecting.grown(connection, row.project, 0, len(found) - row.length)
             values |= {"sync": "pending", "version": row.version + 1, "length": len(found), "recipe": RECIPE}
         if after.tags != before.tags:
             connection.execute(sa.delete(memory_tags).where(memory_tags.c.seq == row.seq))
-            _tag(connection, row.seq, after.tags)
+            _tag(connection, [(row.seq, after.tags)])
         connection.execute(sa.update(memories).where(memories.c.seq == row.seq).values(**values))
     return after
 
@@ -178,7 +184,7 @@ def renew_terms(storage: Any) -> int:
                 if length is None:
                     continue
                 index.remove(connection, [row.seq])
-                index.add(connection, row.seq, [marked(numbers[row.project], term) for term in made[row.seq]])
+                index.add(connection, [(row.seq, [marked(numbers[row.project], term) for term in made[row.seq]])])
                 connection.execute(sa.update(memories).where(same).values(length=len(made[row.seq]), recipe=RECIPE))
                 projecting.grown(connection, row.project, 0, len(made[row.seq]) - length)
         done += len(old)

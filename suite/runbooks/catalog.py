@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from suite.checks import phase2
+from suite.checks import phase2, phase5
 from suite.checks.check import Check
 from suite.errors import NotFound
 
-RUNBOOKS: dict[str, tuple[Check, ...]] = {"phase2_health": phase2.CHECKS}
+RUNBOOKS: dict[str, tuple[Check, ...]] = {
+    "phase2_health": phase2.CHECKS, "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
+}
 
 
 def checks_of(name: str) -> tuple[Check, ...]:

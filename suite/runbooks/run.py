@@ -95,6 +95,15 @@ class Run:
         text = render.text_table(["part", "start to ready, s"], rows)
         return View(render.bars(rows, "s", "Start to ready"), text)
 
+    def recovery(self) -> View:
+        """RPO and RTO as the checks of backups found them: the age of the newest verified snapshot, and the seconds that restoring it took."""
+        found = [(result.id, item) for result in self.results() for item in result.evidence if item.get("name") == "standing"]
+        rows = [[name, *(item.get(key) for key in ("rpo_s", "rto_s", "snapshots", "verified", "newest_verified"))] for name, item in found]
+        columns = ["check", "RPO, s", "RTO, s", "snapshots", "verified", "newest verified"]
+        note = "" if rows else "No check of this run had a snapshot restored, so nobody knows how much would be lost."
+        return View(render.table(columns, rows, title="How much would be lost, and for how long", note=note),
+                    f"{render.text_table(columns, rows)}\n{note}".rstrip())
+
     def finish(self) -> View:
         """Show the verdict; stop the stack when this run started it.
 
