@@ -193,6 +193,7 @@ def test_remember_keeps_the_last_turn_or_a_given_one_and_recall_finds_it(noteboo
     assert cell.status == "ok" and "zinc bucket" in shown["data"]["text/plain"] and "<script" not in shown["data"]["text/html"]
     assert notebook.value("[kept.question, kept.reply == said.text, kept.tokens, list(kept.tags), kept.model]") == [
         "Where is the zinc bucket?", True, 6, ["zinc", "smoke"], "endless"]
+    notebook.run("x, HOME = 1, 2")  # what a line magic of IPython's would put in their place
     cell = notebook.run("%remember --importance 9 --tag='zinc bucket' --to given What's {x} of $HOME?  | It's \"here\" | or there")
     assert cell.status == "ok"
     assert notebook.value("[given.question, given.reply, given.importance, list(given.tags)]") == [
