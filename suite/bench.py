@@ -117,7 +117,7 @@ class Bench:
 
     @property
     def memory(self) -> Memory:
-        """Conversation memory: remember, recall, get, forget, stats, projects."""
+        """Conversation memory: remember, recall, turns, edit, note, forget, projects, export and more (see Memory)."""
         return self._live(self._behind.memory)
 
     @property

@@ -186,6 +186,66 @@ def test_ask_says_when_there_is_no_such_collection(notebook: Notebook) -> None:
     assert len(content["traceback"]) == 1 and content["traceback"][0].startswith("NotFound: The collection 'absent' ")
 
 
+def test_remember_keeps_the_last_turn_or_a_given_one_and_recall_finds_it(notebook: Notebook) -> None:
+    notebook.run("%%chat --model chat-7b --max-tokens 6 --to said\nWhere is the zinc bucket?")
+    cell = notebook.run("%remember --tag zinc --to kept")
+    (shown,) = cell.drawn
+    assert cell.status == "ok" and "zinc bucket" in shown["data"]["text/plain"] and "<script" not in shown["data"]["text/html"]
+    assert notebook.value("[kept.question, kept.reply == said.text, kept.tokens, list(kept.tags), kept.model]") == [
+        "Where is the zinc bucket?", True, 6, ["zinc", "smoke"], "endless"]
+    notebook.run("x, HOME = 1, 2")  # what a line magic of IPython's would put in their place
+    cell = notebook.run("%remember --importance 9 --tag='zinc bucket' --to given What's {x} of $HOME?  | It's \"here\" | or there")
+    assert cell.status == "ok"
+    assert notebook.value("[given.question, given.reply, given.importance, list(given.tags)]") == [
+        "What's {x} of $HOME?", 'It\'s "here" | or there', 9, ["zinc bucket"]]
+    cell = notebook.run("%recall zinc bucket's --limit 1 --how words --to found")
+    (shown,) = cell.drawn
+    assert "zinc bucket" in shown["data"]["text/plain"] and "<table" in shown["data"]["text/html"]
+    assert notebook.value("[len(found), found[0].id == kept.id]") == [1, True]
+    assert notebook.run("%recall --how words --project nobody x").of("error")[0]["traceback"][0].startswith("NotFound: There is no project 'nobody'")
+
+
+def test_a_chat_that_remembers_says_what_it_was_given(notebook: Notebook) -> None:
+    assert notebook.run("given = bench.memory.remember('Where is the copper kettle?', 'The copper kettle is in the attic.')").status == "ok"
+    cell = notebook.run("%%chat --model chat-7b --max-tokens 6 --remember --to said\nWhere is the copper kettle?")
+    assert "1 earlier turns given, this one remembered" in cell.text
+    assert notebook.value("[[row['id'] for row in said.memories] == [given.id], bench.memory.get(said.remembered).question]") == [
+        True, "Where is the copper kettle?"]
+    plain = notebook.run("%%chat --model chat-7b --max-tokens 6 --to said\nWhere is the copper kettle?")
+    assert "remembered" not in plain.text and notebook.value("said.remembered") == ""
+
+
+@pytest.mark.parametrize(("code", "sentence"), [
+    ("%remember only a question", "BadRequest: %remember: the reply is missing: write question | reply; `%remember --help` shows the options."),
+    ("%remember x |", "BadRequest: %remember: the reply is missing: write question | reply; `%remember --help` shows the options."),
+    ("%recall", "BadRequest: %recall: what to look for is missing; `%recall --help` shows the options."),
+    ("%recall x --how magic", "BadRequest: There is no way to recall named 'magic'; use 'hybrid', 'words' or 'vector'."),
+    ("%recall x --limit many", "BadRequest: %recall: argument --limit: invalid int value: 'many'; `%recall --help` shows the options."),
+    ("%remember --importance 11 x | y", "BadRequest: The importance is 11; it must be a whole number from 1 to 10."),
+    ("%remember --colour red x | y", "BadRequest: %remember: unrecognized arguments: --colour; `%remember --help` shows the options."),
+])
+def test_an_error_of_memorys_magics_is_one_sentence(notebook: Notebook, code: str, sentence: str) -> None:
+    cell = notebook.run(code)
+    assert cell.status == "error" and [content["traceback"] for content in cell.of("error")] == [[sentence]]
+
+
+@pytest.mark.parametrize(("code", "options"), [
+    ("%remember --help", {"--project", "--tag", "--importance", "--to", "--debug", "--help"}),
+    ("%recall --help", {"--project", "--tag", "--how", "--limit", "--to", "--debug", "--help"}),
+])
+def test_the_help_of_memorys_magics_names_their_options(notebook: Notebook, code: str, options: set[str]) -> None:
+    (said,) = notebook.run(code).of("stream")
+    assert said["text"].startswith(f"usage: {code.split()[0]} ") and set(re.findall(r"--[a-z-]+", said["text"])) == options
+
+
+def test_remember_before_any_chat_says_so() -> None:
+    from suite.errors import BadRequest
+    from suite.magics import ChatCells
+
+    with pytest.raises(BadRequest, match="there is no turn of %%chat to remember yet"):
+        ChatCells(None).magic("remember")("")  # type: ignore[arg-type]
+
+
 def test_an_interrupt_stops_the_generation_and_what_came_stays(notebook: Notebook) -> None:
     sent: list[bool] = []
 

@@ -116,6 +116,15 @@ def test_a_small_session_works_end_to_end(running: suite.Bench, monkeypatch: pyt
     assert running.memory.forget(remembered.id)
 
 
+def test_every_port_shows_what_memory_and_the_maintainer_say_of_themselves(running: suite.Bench) -> None:
+    target = running.target()
+    for part in ("memory-api", "api-gateway"):
+        text = httpx.get(target.urls[part] + "/metrics", trust_env=False).text
+        for name in ("suite_memory_turns ", "suite_memory_sync_lag_seconds ", "suite_maintainer_heartbeat_age_seconds ",
+                     'suite_maintainer_job_failed{job="sync"} 0.0'):
+            assert f"\n{name}" in text, (part, name)
+
+
 def test_after_stop_nothing_is_left_and_the_bench_says_so(models_dir: Path, tmp_path: Path) -> None:
     data, before = tmp_path / "data", set(threading.enumerate())
     bench = suite.start(data_dir=str(data), models_dir=str(models_dir), port_base="auto")

@@ -9,7 +9,7 @@ CODE_LINES = 5
 PARAMETER_LINES = 10  # a declaration per line: what papermill lists with its help
 CODE_CELLS = 3  # in a row, at most, under one piece of prose
 VOLATILE = "nbval-ignore-output"
-_OUR_MAGICS = re.compile(r"\A(%load_ext suite\.magics|%%(chat|code|ask)( .*)?)$", re.MULTILINE)  # in a notebook; a runbook has none
+_OUR_MAGICS = re.compile(r"\A(%load_ext suite\.magics|%%(chat|code|ask)( .*)?|%(remember|recall)( .*)?)$", re.MULTILINE)  # in a notebook; a runbook has none
 _ABSOLUTE = re.compile(r"""["'](/(home|root|work|tmp|usr|opt|mnt|Users|etc|var)\b|~/|[A-Za-z]:\\)""")
 _SECRET = re.compile(r"""(token|password|secret|api_key)\s*[:=]\s*(str\s*=\s*)?["'][^"'\s]{6,}["']|sk-[A-Za-z0-9]{16,}|BEGIN [A-Z ]*PRIVATE KEY""",
                      re.IGNORECASE)

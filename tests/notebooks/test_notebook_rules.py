@@ -78,7 +78,7 @@ def test_a_code_cell_that_breaks_a_rule_is_found(cell: Any, phrase: str) -> None
 
 
 @pytest.mark.parametrize(("source", "allowed"), [
-    ("%load_ext suite.magics", True), ("%%chat --temperature 0\nHello", True), ("%%code\nHello", True), ("%%bash\nls", False),
+    ("%load_ext suite.magics", True), ("%%chat --temperature 0\nHello", True), ("%%code\nHello", True), ("%remember a | b", True), ("%recall a", True), ("%rememberer", False), ("%%bash\nls", False),
     ("%load_ext autoreload", False), ("1 + 1\n%%chat\nHello", False),
 ])
 def test_a_notebook_may_use_our_own_magics_and_no_others_a_runbook_none(source: str, allowed: bool) -> None:
