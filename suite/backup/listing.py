@@ -15,6 +15,7 @@ from suite.backup.verification import kept
 from suite.errors import StorageError
 
 REPLACED = "replaced-"  # what a restore put aside, which is no snapshot
+FORMER = "schema-"  # a copy of a database before its schema was changed, which is none either
 COLUMNS = ("name", "age", "size", "rows", "points", "encrypted", "verified", "restore s")
 
 
@@ -92,7 +93,7 @@ def listing(folder: Path) -> list[Listed]:
         return []
     now = time.time()
     found = [_listed(path, now) for path in folder.iterdir()
-             if path.is_dir() and not path.name.startswith((".", REPLACED)) and not path.name.endswith(PARTIAL)]
+             if path.is_dir() and not path.name.startswith((".", REPLACED, FORMER)) and not path.name.endswith(PARTIAL)]
     return sorted(found, key=lambda row: (row.created, row.name), reverse=True)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from suite.backup.listing import FORMER
 from suite.backup.postgres import dump
 from suite.errors import StorageError
 
@@ -18,7 +19,7 @@ def before_migration(folder: Path, engine: Any, present: str) -> None:
 
     Raises StorageError, and leaves nothing behind, when that is not possible; the schema must not be changed then.
     """
-    kept = folder / f"schema-{present}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    kept = folder / f"{FORMER}{present}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         kept.mkdir(parents=True, mode=0o700)
         if engine.dialect.name != "sqlite":

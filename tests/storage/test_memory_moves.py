@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from suite.backup.listing import listing
 from suite.backup.migration import before_migration
 from suite.errors import StorageError
 from suite.memory.memory import Memory
@@ -68,6 +69,7 @@ def test_the_copy_is_whole_private_and_made_once(tmp_path: Path) -> None:
     open_storage("", tmp_path, keep=keep).close()
     open_storage("", tmp_path, keep=keep).close()
     [folder] = (tmp_path / "backups").iterdir()
+    assert listing(tmp_path / "backups") == [], "it is no snapshot"
     assert stat.S_IMODE((folder / "suite.db").stat().st_mode) == 0o600 and stat.S_IMODE(folder.stat().st_mode) == 0o700
     with sqlite3.connect(folder / "suite.db") as copy:
         assert copy.execute("SELECT COUNT(*) FROM memories").fetchone() == (3,)
