@@ -9,10 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from suite.backup import source
 from suite.backup.snapshot import Snapshot
 from suite.checks.fault import Fault, Stack
-from suite.vectors.shard import Shard
 from suite.vectors.store import MAX_LIMIT
 
 
@@ -45,6 +43,8 @@ def alter_vectors(stack: Stack) -> None:
 
 def keep_old_database(stack: Stack) -> None:
     """Let every snapshot hold the database as it is now, as a copy of the file without its log does."""
+    from suite.backup import source  # here and below: whoever only lists the checks needs no database and no engine
+
     old = Path(stack.settings.data_dir) / "cache" / "old.db"
     stack.storage.engine.dispose()  # so that all of it is in the one file
     shutil.copyfile(stack.storage.file, old)
@@ -78,6 +78,8 @@ def leave_collection_out(stack: Stack) -> None:
 
 def leave_points_out(stack: Stack) -> None:
     """Let the store copy its collections without the points in them."""
+    from suite.vectors.shard import Shard
+
     def empty(folder: Path) -> None:
         for place in folder.iterdir():
             shard = Shard.load(place)

@@ -124,7 +124,12 @@ class Memory:
         project, deep, note = self.project(project), max(limit + offset, DEPTH), ""
         words = by_words(self._storage, project, query, deep, wanted, self._spreads) if how != "vector" else []
         vectors: list[tuple[str, float]] = []
-        if how != "words":
+        unread = "" if how == "words" or self._embedder.reads(query) else self._unread(query)
+        if unread and how == "vector":
+            raise BadRequest(f"{unread}; recall it with how='words' or how='hybrid'.", param="how")
+        if unread:
+            note = f"{unread}, so only words counted."
+        elif how != "words":
             try:
                 vectors, note = self._nearest(project, query, deep, wanted)
             except SuiteError as error:
@@ -308,14 +313,11 @@ class Memory:
                       checked_time(at, "at"), checked_text(kind, "kind", 10, blank=True), checked_text(session, "session", 120, blank=True),
                       favourite)
 
-    def _nearest(self, project: str, query: str, limit: int, wanted: Wanted) -> tuple[list[tuple[str, float]], str]:
-        """The turns nearest to a query, and what there is to say of it.
+    def _unread(self, query: str) -> str:
+        return f"The embedding model {self._embedder.model.name} does not read this query (language: {language(query)})"
 
-        Raises BadRequest for one that the model cannot read, and what the store raises.
-        """
-        if not self._embedder.reads(query):
-            raise BadRequest(f"The embedding model {self._embedder.model.name} does not read this query (language: {language(query)})"
-                             "; recall it with how='words' or how='hybrid'.", param="how")
+    def _nearest(self, project: str, query: str, limit: int, wanted: Wanted) -> tuple[list[tuple[str, float]], str]:
+        """The turns nearest to a query that the model reads, and what there is to say of it; raises what the store raises."""
         waiting = self._sync.settle(project)
         asked = self._embedder.head(query, kind="query")
         found = by_vector(self._storage, self._store, project, self._embedder.embed([asked], kind="query")[0].tolist(), limit, wanted)
