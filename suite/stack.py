@@ -37,7 +37,9 @@ from suite.http.serve import HttpServers, bind
 from suite.knowledge.knowledge import Knowledge
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer
+from suite.maintainer.series import MaintainerSeries
 from suite.memory.memory import Memory
+from suite.memory.series import MemorySeries
 from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import Part, guarded
@@ -139,11 +141,13 @@ class Stack:
         knowledge = Knowledge(self.storage, store, embedder, lambda messages, options: gateway.chat(messages, gateway.chat_alias, **options), s,
                               ranker=ranker, serves=lambda: _serves(gateway, chat))
         memory = Memory(self.storage, store, embedder, s)
+        self.metrics.registry.register(MemorySeries(memory.series))
         tools = Tools(self.audit, self.actors, s.workspace_dir, s)
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self.metrics.registry.register(BackupSeries(self.backups.standing))
         maintainer = Maintainer(self.storage, self._jobs(memory))
+        self.metrics.registry.register(MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self._closers += [part.close for part in self.parts.values()]

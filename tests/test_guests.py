@@ -53,7 +53,9 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
     host, guest = processes
     host.ask(START)
     guest.ask(START)
-    host.ask("note = bench.memory.remember('Where is the archive?', 'On the third floor.', project='parity')")
+    host.ask("bench.memory.create_project('parity'); note = bench.memory.remember('Where is the archive?', 'On the third floor.', project='parity')")
+    host.ask("bench.memory.note('The archive is closed on Mondays.', project='parity', tags='archive')")
+    host.ask("bench.memory.sync()")
     host.ask("bench.collection('parity').add('*.md')")
     shapes = {
         "chat": "{k: v for k, v in bench.chat('Hello', model='chat-7b', max_tokens=6, temperature=0).to_dict().items() if k not in ('seconds', 'tokens_per_second', 'timings')}",
@@ -68,10 +70,21 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "collections": "bench.collections()",
         "add again": "bench.collection('parity').add('*.md').to_dict()",
         "recall": "[(r.id, r.question, round(r.score, 4)) for r in bench.memory.recall('archive floor', project='parity')]",
+        "note of a recall": "bench.memory.recall('문서고', project='parity').note",
+        "turns": "[t.to_dict() for t in bench.memory.turns('parity', order='important')]",
+        "tags": "[t.reply for t in bench.memory.turns('parity', tags='archive', kind='fact')]",
+        "get": "bench.memory.get(bench.memory.turns('parity')[0].id).to_dict()",
         "stats": "bench.memory.stats(project='parity')",
-        "projects": "bench.memory.projects()",
+        "projects": "[p.to_dict() for p in bench.memory.projects()]",
+        "project": "bench.memory.project()", "queue": "bench.memory.queue('parity')", "sync": "bench.memory.sync('parity')",
+        "export": "list(bench.memory.export('parity'))", "import": "bench.memory.bring(bench.memory.export('parity')).to_dict()",
+        "forget nothing": "bench.memory.forget('0' * 36).to_dict()", "expire": "bench.memory.expire(project='parity')",
         "tools": "[t.to_dict() for t in bench.tools.list()]",
         "tool": "bench.tools.call('read_file', path='a.md').value",
+        "backups": "[{**row.to_dict(), 'age_s': 0} for row in bench.backups.list()]",
+        "backup": "(lambda s, v: (sorted(s.manifest), len(s.files), v.ok, v.points, v.parts))(bench.backups.create(), bench.backups.verify())",
+        "standing": "{k: v for k, v in bench.backups.standing().to_dict().items() if k in ('rto_s', 'newest_verified', 'snapshots', 'left_over')}",
+        "pruned": "bench.backups.prune().to_dict()",
         "status": "[p['name'] for p in bench.status()['parts']]",
         "models": "bench.models.rows", "models as text": "repr(bench.models)", "models as a table": "bench.models.frame().to_dict()",
     }
@@ -82,7 +95,9 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "denied": "bench.tools.call('read_file', path='../../etc/passwd')", "no tool": "bench.tools.call('fly')", "bad argument": "bench.tools.call('read_file', pth='a')",
         "no server": "bench.switch_model('vision', 'smoke')", "no model": "bench.switch_model('code', 'nothing.gguf')",
         "blank": "bench.collection('parity').ask('  ')", "bad name": "bench.collection('No/Such').search('x')", "bad how": "bench.memory.recall('x', how='magic')",
-        "one text": "bench.embed('x')", "long text": "bench.embed(['x' * 8001])",
+        "no project": "bench.memory.remember('x', 'y', project='nobody')", "no turn": "bench.memory.edit('0' * 36, reply='x')",
+        "no project to chat in": "bench.chat('x', remember=True, project='nobody')", "words only": "bench.chat([], remember=True)",
+        "one text": "bench.embed('x')", "no backup": "bench.backups.verify('absent')", "no key": "bench.backups.create('absent.key')", "long text": "bench.embed(['x' * 8001])",
         "stranger": "bench.tools.call('list_files', actor='stranger')",
     }
     for name, code in errors.items():
@@ -93,6 +108,34 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
             seen.append(str(caught.value))
         assert seen[0] == seen[1], name
         assert "\n" not in seen[0], name
+
+
+def test_a_chat_that_remembers_gives_the_same_on_host_and_guest(processes: list[Process], env: dict[str, str]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    for process, name in ((host, "one"), (guest, "two")):
+        process.ask(f"bench.memory.create_project('{name}'); bench.memory.remember('Where is the archive?', 'On the third floor.', project='{name}')")
+        process.ask(f"reply = bench.chat('Where is the archive room?', remember=True, project='{name}', session='s', max_tokens=20, temperature=0)")
+        process.ask(f"stream = bench.chat('And the archive?', remember=True, project='{name}', stream=True, max_tokens=5, temperature=0); pieces = list(stream)")
+    asked = "[reply.text, [row['question'] for row in reply.memories], ''.join(pieces) == stream.reply.text, len(stream.reply.memories)]"
+    assert host.ask(asked) == guest.ask(asked) and host.ask(asked)[1:] == [["Where is the archive?"], True, 2]
+    kept = "[(t.question, t.reply, t.session, t.model, t.tokens) for t in bench.memory.turns('{}')]"
+    assert host.ask(kept.format("one")) == host.ask(kept.format("two")) == guest.ask(kept.format("two")) and len(host.ask(kept.format("one"))) == 3
+    assert host.ask("bench.memory.get(reply.remembered).question") == "Where is the archive room?"
+
+
+def test_the_project_of_a_guests_directory_is_the_guests(processes: list[Process], env: dict[str, str]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    folder = Path(env["WORKSPACE_DIR"]) / "mine"
+    folder.mkdir()
+    guest.ask(f"import os; os.chdir({str(folder)!r}); made = bench.memory.create_project('mine', '.')")
+    assert guest.ask("bench.memory.remember('Whose?', 'The guest\\'s.').project == made.id") is True
+    assert host.ask("bench.memory.remember('Whose?', 'The host\\'s.').project") == "default-project"
+    assert guest.ask("[t.reply for t in bench.memory.turns()]") == ["The guest's."]
+    assert guest.ask("bench.chat('Whose is it, the guest\\'s?', remember=True, max_tokens=2).remembered == bench.memory.turns()[0].id") is True
 
 
 def test_a_model_is_switched_unloaded_and_loaded_from_either_side(processes: list[Process], env: dict[str, str]) -> None:

@@ -55,6 +55,7 @@ def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 16, "rag_chunk_overlap": 0,
         "rag_context_tokens": 40, "rag_cache_hours": 0.0,
         "rag_llm_max_tokens": 3, "rag_default_collection": "other-default", "default_project_id": "other-project", "memory_sync_interval": 0.1,
+        "memory_context_tokens": 60,
         "rag_roots": str(folder), "rag_max_file_mb": 1, "rag_max_packed_mb": 2, "ttl_check_interval": 0.1, "memory_backup_cron": "11:11", "security_mode": "strict", "mcp_user_id": "dev_user",
     }
     with benches.throwaway(**values) as (stack, target):
@@ -410,6 +411,13 @@ def effect_of_hf_endpoint(odd: Any, tmp_path: Path) -> bool:
     return asked == [1, 1]
 
 
+def effect_of_memory_context(odd: Any, _: Path) -> bool:
+    """A chat that remembers is given no more than one of two long turns."""
+    for colour in ("red", "blue"):
+        odd.bench.memory.remember(f"What is the {colour} walrus?", f"The {colour} walrus is an animal of the northern pier, and quite " + "very " * 20 + "old.")
+    return len(odd.bench.chat("What is the walrus?", max_tokens=1, remember=True).memories) == 1
+
+
 def heartbeat(odd: Any) -> dict[str, Any]:
     return odd.parts["memory-maintainer"].heartbeat["jobs"]
 
@@ -476,6 +484,7 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "rag_default_collection": lambda odd, _: odd.bench.collection().name == "other-default",
     "rag_dask_url": effect_of_dask_url,
     "default_project_id": lambda odd, _: odd.bench.memory.remember("q", "a").project == "other-project",
+    "memory_context_tokens": effect_of_memory_context,
     "memory_sync_interval": lambda odd, _: soon(lambda: heartbeat(odd)["sync"]["runs"] >= 2),
     "ttl_check_interval": lambda odd, _: soon(lambda: heartbeat(odd)["expiry"]["runs"] >= 2),
     "memory_backup_cron": lambda odd, _: datetime.fromtimestamp(heartbeat(odd)["backup"]["due"]).strftime("%H:%M") == "11:11",

@@ -69,7 +69,7 @@ def read_key(file: str | Path) -> Key | None:
     """The key in a private file; None when no file is named. Raises BadRequest when it is readable by others, or no key."""
     if not str(file):
         return None
-    path = Path(file).expanduser()
+    path = Path(file).expanduser().absolute()
     try:
         seen = path.stat()
         text = path.read_text(encoding="ascii").strip() if seen.st_size < 1000 else ""

@@ -26,9 +26,9 @@ from suite import __version__, checkout
 from suite.backup import cipher
 from suite.backup.cipher import Key
 from suite.backup.copy import hashed
-from suite.backup.folder import held, sync
+from suite.backup.folder import held, sync, sync_all
 from suite.backup.question import chosen
-from suite.backup.snapshot import MANIFEST, PARTIAL, SEAL, Entry, Snapshot, Source, read_snapshot, write_manifest
+from suite.backup.snapshot import PARTIAL, Entry, Snapshot, Source, read_snapshot, write_manifest
 from suite.errors import StorageError, SuiteError
 
 PRIVATE = "private.json"  # in an encrypted snapshot: what the copies were asked, which is what people wrote
@@ -63,12 +63,10 @@ def _create(folder: Path, sources: Sequence[Source], key: Key | None) -> Snapsho
         ended = time.time()
         manifest |= {"ended_at": _iso(ended), "seconds": round(ended - began, 3), "disk_bytes": _taken(partial)}
         write_manifest(partial, entries, manifest)
-        for path in (partial / MANIFEST, partial / SEAL):
-            path.chmod(0o600)
-            sync(path)
-        for path in (*(path for path in partial.rglob("*") if path.is_dir()), partial):
-            path.chmod(0o700)
-            sync(path)
+        paths = [path for path in (*partial.rglob("*"), partial) if not path.is_symlink()]
+        for path in paths:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        sync_all(paths)
         partial.rename(final)
         sync(folder)
     except BaseException as error:
@@ -120,7 +118,7 @@ def _hide(partial: Path, manifest: dict[str, Any], key: Key) -> None:
 
 
 def _entries(partial: Path, key: Key | None, identity: str) -> tuple[Entry, ...]:
-    """Every file of the sources hashed and on the disk, several at once; with a key each is replaced by its sealed form."""
+    """Every file of the sources hashed, several at once; with a key each is replaced by its sealed form."""
     def one(path: Path) -> Entry:
         name = path.relative_to(partial).as_posix()
         if key is None:
@@ -130,8 +128,6 @@ def _entries(partial: Path, key: Key | None, identity: str) -> tuple[Entry, ...]
             size, digest = cipher.seal(path, sealed, key, f"{identity}/{name}")
             path.unlink()
             path, name = sealed, name + cipher.SUFFIX
-        path.chmod(0o600)
-        sync(path)
         return Entry(name, size, digest)
 
     paths = sorted(path for path in partial.rglob("*") if path.is_file() and not path.is_symlink())

@@ -81,6 +81,8 @@ def carry_out(data: Path, journal: Journal, server: Callable[[], Any]) -> None:
             _exchange(data, item)
         write_whole(aside / RECORD, json.dumps({"what": journal.what, "items": [Path(item.live).name for item in journal.items],
                                                 "dump": bool(journal.before), "tables": list(journal.tables)}, ensure_ascii=False))
+        for left in journal.clean:
+            (data / left / RECORD).unlink(missing_ok=True)  # from here on there is nothing in it to be undone
         (data / "backups" / JOURNAL).unlink()
         sync(data / "backups")
         for left in journal.clean:

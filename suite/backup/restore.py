@@ -18,7 +18,7 @@ from typing import Any
 from suite.backup import journal as journals
 from suite.backup import postgres, question
 from suite.backup.cipher import Key
-from suite.backup.folder import held, require_space, sync
+from suite.backup.folder import held, require_space, sync_all
 from suite.backup.journal import BEFORE, RECORD, STAGED, Item, Journal
 from suite.backup.listing import REPLACED
 from suite.backup.replica import LINES
@@ -111,9 +111,10 @@ def undo(data: Path, *, server: Callable[[], Any] | None = None) -> Restored:
 
 def finish(data: Path, server: Callable[[], Any] | None = None) -> str:
     """End a restore that was killed in the middle, if there is one; gives what it put in place, else an empty text."""
-    if not (data / "backups" / journals.JOURNAL).exists():
+    backups = data / "backups"
+    if not (backups / journals.JOURNAL).exists() and not any(backups.glob(f"{STAGED}*")):
         return ""
-    with held(data / "backups"):
+    with held(backups):
         return _finish(data, server)
 
 
@@ -122,7 +123,8 @@ def _finish(data: Path, server: Callable[[], Any] | None) -> str:
     begun = journals.read(data)
     if begun is not None:
         _carry_out(data, begun, server)
-    for left in (data / "backups").glob(f"{STAGED}*"):
+    emptied = [place for place in (data / "backups").glob(f"{REPLACED}*") if not any(path.is_file() for path in place.rglob("*"))]
+    for left in [*(data / "backups").glob(f"{STAGED}*"), *emptied]:
         shutil.rmtree(left, ignore_errors=True)
     return begun.what if begun is not None else ""
 
@@ -191,6 +193,4 @@ def _aside(data: Path) -> str:
 
 def _settle(staged: Path) -> None:
     """Everything that will be put in place is on the disk first."""
-    for path in [*staged.rglob("*"), staged]:
-        if not path.is_symlink():
-            sync(path)
+    sync_all(path for path in [*staged.rglob("*"), staged] if not path.is_symlink())

@@ -75,8 +75,8 @@ def bring(snapshot: Snapshot, place: Path, key: Key | None) -> list[str]:
     """Copy (or decrypt) every file into `place`, and name each whose bytes are not those of the manifest; for a shape without problems."""
     folder, identity = Path(snapshot.path), str(snapshot.manifest.get("id", ""))
     paths = [(entry, PurePosixPath(entry.path.removesuffix(cipher.SUFFIX) if key is not None else entry.path)) for entry in snapshot.files]
-    for _, path in paths:
-        (place / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for parent in sorted({parent for _, path in paths for parent in path.parents}):
+        (place / parent).mkdir(exist_ok=True, mode=0o700)
 
     def one(pair: tuple[Entry, PurePosixPath]) -> str:
         entry, path = pair

@@ -78,7 +78,7 @@ def _made(target: Target, seen: Observation) -> dict[str, Any]:
         seen.note("refused", reason=str(error))
         return {}
     seen.values["made"] = True
-    seen.note("snapshot", name=snapshot.get("name"), bytes=snapshot.get("bytes"), files=len(snapshot.get("files") or []),
+    seen.note("snapshot", snapshot=snapshot.get("name"), bytes=snapshot.get("bytes"), files=len(snapshot.get("files") or []),
               made_in_s=snapshot.get("seconds"), schema=snapshot.get("schema"), asked=snapshot.get("asked"),
               left_out=[row["what"] for row in snapshot.get("left_out") or []])
     return snapshot

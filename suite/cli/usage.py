@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def moment(since: str, now: float) -> float:
-    """The moment that `--since` means, in UTC seconds. Raises BadRequest for a text that is none."""
+def moment(since: str, now: float, option: str = "--since") -> float:
+    """The moment that `--since` (or another option) means, in UTC seconds. Raises BadRequest for a text that is none."""
     text = since.strip()
     if not text:
         return 0.0
@@ -46,7 +46,8 @@ def moment(since: str, now: float) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise BadRequest(f"--since is {since[:80]!r} but must be such as 30m, 12h, 7d, 2026-01-31 or 2026-01-31T08:00.", param="since") from None
+        raise BadRequest(f"{option} is {since[:80]!r} but must be such as 30m, 12h, 7d, 2026-01-31 or 2026-01-31T08:00.",
+                         param=option.lstrip("-")) from None
 
 
 def _rows(url: str, folder: Path, since: float) -> list[dict[str, Any]]:

@@ -36,6 +36,8 @@ def add_problems(app: FastAPI) -> None:
     async def _route(request: Request, error: HTTPException) -> Problem:
         kind = NotFound if error.status_code == 404 else BadRequest
         body = kind(f"{request.method} {request.url.path[:200]} is no route of this port ({error.detail}); look at the list in the README.").to_dict()
+        if error.status_code == 404 and hasattr(request.app.state, "endpoints"):  # where clients of the original look for them
+            body |= {"success": False, "available_endpoints": request.app.state.endpoints()}
         return Problem(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)

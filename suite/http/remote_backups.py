@@ -43,7 +43,7 @@ class RemoteBackups:
         """Have the host say, or delete, what is no longer needed."""
         return Pruned.from_dict(self._post("/v1/backups/prune", dry_run=dry_run))
 
-    def _post(self, path: str, **body: Any) -> dict[str, Any]:
+    def _post(self, path: str, /, **body: Any) -> dict[str, Any]:
         found: dict[str, Any] = self.client.post(path, json=body, timeout=PATIENCE).json()
         return found
 

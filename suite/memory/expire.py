@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from suite.errors import SuiteError
-from suite.memory.record import Forgotten, store_name
+from suite.memory.record import Forgotten, is_text, store_name
 from suite.memory.remember import erase
 from suite.memory.table import memories, memory_removals
 
@@ -21,7 +21,7 @@ def expire(storage: Any, now: float | None = None, project: str = "") -> int:
 
 def forget(storage: Any, identity: str) -> list[tuple[int, str]]:
     """Delete one turn: its number and id, or nothing when there is none with this id."""
-    return [] if "\0" in identity else erase(storage, memories.c.id == identity)
+    return erase(storage, memories.c.id == identity) if is_text(identity) else []
 
 
 def proof(storage: Any, store: Any, gone: list[tuple[int, str]], identity: str, project: str) -> Forgotten:

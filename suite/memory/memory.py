@@ -7,31 +7,34 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 from suite.errors import BadRequest, SuiteError
 from suite.memory import expire as expiring
+from suite.memory import folder as folders
 from suite.memory import project as projecting
-from suite.memory import transfer
+from suite.memory import transfer, upkeep
 from suite.memory.importance import expiry
 from suite.memory.numbers import all_projects, series, stats_of
 from suite.memory.probe import Probe
 from suite.memory.recall import Wanted, by_vector, by_words, fuse, listed, living
 from suite.memory.record import (
     Forgotten,
+    Imported,
     Project,
     Recall,
     Recalled,
     Remembered,
     TextEmbedder,
+    absent,
     as_tags,
+    checked_number,
     checked_text,
     checked_time,
     flatten,
     size_of,
 )
-from suite.memory.remember import Draft, absent, alive, change, checked_level, checked_tags, fetch, insert, prepare, renew_terms
+from suite.memory.remember import Draft, alive, change, checked_level, checked_tags, fetch, insert, prepare, renew_terms
 from suite.memory.sync import Follower, VectorSync
 from suite.memory.words import Spreads
 from suite.monitoring.probe import State, bad, good, guarded
@@ -115,8 +118,8 @@ class Memory:
         checked_text(query, "query", MAX_QUERY)
         if how not in ("hybrid", "words", "vector"):
             raise BadRequest(f"There is no way to recall named {how!r}; use 'hybrid', 'words' or 'vector'.", param="how")
-        _checked_number(limit, "limit", 1, MAX_LIMIT)
-        _checked_number(offset, "offset", 0, MAX_OFFSET)
+        checked_number(limit, "limit", 1, MAX_LIMIT)
+        checked_number(offset, "offset", 0, MAX_OFFSET)
         wanted = self._wanted(tags, importance_min, since, until, at, kind, session, favourite)
         project, deep, note = self.project(project), max(limit + offset, DEPTH), ""
         words = by_words(self._storage, project, query, deep, wanted, self._spreads) if how != "vector" else []
@@ -140,8 +143,8 @@ class Memory:
         """The turns of a project that count (see recall), without a query: the `newest` or the most `important` first."""
         if order not in ("newest", "important"):
             raise BadRequest(f"There is no order {order!r}; use 'newest' or 'important'.", param="order")
-        _checked_number(limit, "limit", 1, MAX_LISTED)
-        _checked_number(offset, "offset", 0, 10**9)
+        checked_number(limit, "limit", 1, MAX_LISTED)
+        checked_number(offset, "offset", 0, 10**9)
         wanted = self._wanted(tags, importance_min, since, until, at, kind, session, favourite)
         return listed(self._storage, self.project(project), wanted, limit, offset, order)
 
@@ -199,7 +202,7 @@ class Memory:
 
     def queue(self, project: str = "", limit: int = 100) -> list[dict[str, Any]]:
         """What of a project still waits for the vector store: id, what (pending, failed, removal), since (UTC seconds since 1970)."""
-        _checked_number(limit, "limit", 1, MAX_LISTED)
+        checked_number(limit, "limit", 1, MAX_LISTED)
         return self._sync.queue(self.project(project), limit)
 
     def stats(self, project: str = "") -> dict[str, Any]:
@@ -215,26 +218,25 @@ class Memory:
 
         Raises BadRequest when it is there already.
         """
-        folder = Path(path).expanduser().absolute() if path else None
-        if folder is not None and not folder.is_dir():
-            raise BadRequest(f"The folder {folder} does not exist; make it first, or leave the path out.", param="path")
+        folder = folders.named(path) if path else None
         identity = name if folder is None else projecting.new_id()
         checked_text(name, "project name", 120)
         if folder is not None:
-            projecting.write(folder, identity, name)
+            folders.write(folder, identity, name)
         projecting.create(self._storage, name, identity, str(folder or ""))
         return next(row for row in self.projects() if row.id == identity)
 
     def join_project(self, id: str, name: str = "", path: str = "") -> str:
         """Note a project that a folder's file names, if it is not known yet, and return its id."""
-        projecting.register(self._storage, checked_text(id, "project", 120), checked_text(name, "project name", 120, blank=True), path)
+        projecting.register(self._storage, checked_text(id, "project", 120), checked_text(name, "project name", 120, blank=True),
+                            checked_text(path, "path", 4096, blank=True))
         return id
 
     def export(self, project: str = "") -> Iterator[str]:
         """A project as JSON lines: what it is, then its turns in their order. Vectors are left out: an import computes them."""
         return transfer.export(self._storage, self.project(project))
 
-    def bring(self, lines: Iterable[str], project: str = "") -> transfer.Imported:
+    def bring(self, lines: Iterable[str], project: str = "") -> Imported:
         """Import what `export` gave, into the project that it came from (made where it is missing) or another; known ids are left as they are.
 
         Nothing is imported when a line cannot be used: BadRequest with its number.
@@ -245,11 +247,23 @@ class Memory:
         self._follower.nudge()
         return found
 
+    def backup(self, project: str = "") -> dict[str, Any]:
+        """Write what `export` gives into a file of its own in the data directory's `backups`: `project`, `path`, `turns` (how many it has)."""
+        return upkeep.keep(self.export(project), self._settings.data_dir / "backups", self.project(project))
+
+    def optimize(self) -> dict[str, Any]:
+        """Merge the word index, give the space of deleted rows back, count anew what queries are planned by: `bytes` now, `freed`."""
+        return upkeep.optimize(self._storage)
+
+    def rebuild_words(self, project: str = "") -> int:
+        """Make the word index of a project anew from its turns, and return how many those are; it goes on being searched meanwhile."""
+        return upkeep.rebuild_words(self._storage, self.project(project))
+
     def project(self, project: str = "") -> str:
         """The id of the project that is meant (see Memory); raises NotFound for one that is not there."""
         if project:
             return projecting.known(self._storage, project)
-        here = projecting.here()
+        here = folders.here()
         if here is not None:
             return self.join_project(**here)
         projecting.register(self._storage, self.default)
@@ -318,8 +332,3 @@ class Memory:
 
 def _arm(identity: str, words: set[str], vectors: set[str]) -> str:
     return "both" if identity in words and identity in vectors else "words" if identity in words else "vector"
-
-
-def _checked_number(value: Any, what: str, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadRequest(f"The {what} is {value!r}; it must be a whole number from {least} to {most}.", param=what)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
-from suite.errors import BadRequest
+from suite.errors import BadRequest, NotFound
 from suite.render import card, table
 
 MAX_CHARS = 200_000  # in a question or a reply; more is a document, not a turn
@@ -216,6 +216,24 @@ class Forgotten:
         return cls(**{each.name: body[each.name] for each in fields(cls)})
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: turns that are `new`, and those that were there already (`known`, by id), which were left as they are."""
+
+    project: str
+    new: int
+    known: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"project": self.project, "new": self.new, "known": self.known}
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Imported:
+        """The record that `to_dict` gave."""
+        return cls(**body)
+
+
 def from_row(row: Any) -> Remembered:
     """The record of a row of the table `memories`."""
     return Remembered(row.id, row.project, row.question, row.reply, row.model, row.session, tuple(json.loads(row.tags)), row.importance,
@@ -223,16 +241,29 @@ def from_row(row: Any) -> Remembered:
                       row.valid_until, row.superseded_by, row.tokens, row.seconds, json.loads(row.context))
 
 
+def absent(identity: str) -> NotFound:
+    """The error about a turn that is not there."""
+    return NotFound(f"There is no memory {identity!r}; it was never saved, was forgotten, or has expired.", param="id")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a database can hold it, or even be asked for it: a text without NUL and half surrogate pairs."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def as_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """The tags; a single text is one tag, not its letters."""
-    return (tags,) if isinstance(tags, str) else tuple(tags)
+    """The tags; a single text is one tag, not its letters. Raises BadRequest for what is no list."""
+    try:
+        return (tags,) if isinstance(tags, str) else tuple(tags)
+    except TypeError:
+        raise BadRequest(f"The tags are {type(tags).__name__}; pass a list of texts.", param="tags") from None
 
 
 def flatten(reply: Any, model: str, tags: Iterable[str]) -> tuple[str, str, tuple[str, ...]]:
     """Text, model and tags of a reply, which is text or a Reply record; a smoke model's reply is tagged so."""
     tags = as_tags(tags)
-    if isinstance(reply, str):
-        return reply, model, tags
+    if isinstance(reply, str) or not hasattr(reply, "smoke"):
+        return reply, model, tags  # what is neither is refused where the text is checked
     if reply.smoke and SMOKE_TAG not in tags:
         tags = (*tags, SMOKE_TAG)
     return reply.text, model or reply.model, tags
@@ -251,8 +282,15 @@ def checked_text(value: Any, what: str, limit: int = MAX_CHARS, blank: bool = Fa
         raise BadRequest(f"The {what} is blank; pass some words.", param=what)
     if len(value) > limit:
         raise BadRequest(f"The {what} has {len(value)} characters; at most {limit} are allowed, so shorten it.", param=what)
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_text(value):
         raise BadRequest(f"The {what} holds a NUL character or half of a surrogate pair, which no database keeps; remove it.", param=what)
+    return value
+
+
+def checked_number(value: Any, what: str, least: int, most: int) -> int:
+    """The whole number as given; raises BadRequest for anything else, and for one out of range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadRequest(f"The {what} is {value!r}; it must be a whole number from {least} to {most}.", param=what)
     return value
 
 
@@ -260,7 +298,7 @@ def checked_context(value: Any) -> dict[str, Any]:
     """The JSON object as given; raises BadRequest for anything else, and for one of more than MAX_CONTEXT characters."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"The context cannot be written as JSON ({error}); pass an object of texts and numbers.", param="context") from error
     if not isinstance(value, dict):
         raise BadRequest(f"The context is {type(value).__name__}, not an object; pass a dict.", param="context")

@@ -15,7 +15,7 @@ from suite.errors import BadRequest, NotFound
 from suite.memory import project as projecting
 from suite.memory.importance import KEPT_DAYS, expiry, importance
 from suite.memory.postings import postings
-from suite.memory.record import KINDS, MAX_NAME, Remembered, checked_context, checked_text, from_row
+from suite.memory.record import KINDS, MAX_NAME, Remembered, absent, checked_context, checked_text, from_row, is_text
 from suite.memory.table import memories, memory_removals, memory_tags, projects
 from suite.memory.words import marked
 from suite.text.terms import RECIPE, terms
@@ -136,7 +136,8 @@ def _tag(connection: Any, tagged: Iterable[tuple[int, Sequence[str]]]) -> None:
 
 def _supersede(connection: Any, old: str, turn: Remembered) -> None:
     mine = sa.and_(memories.c.id == old, memories.c.project == turn.project)
-    if "\0" in old or connection.execute(sa.update(memories).where(mine).values(valid_until=turn.valid_from, superseded_by=turn.id)).rowcount == 0:
+    ended = sa.update(memories).where(mine).values(valid_until=turn.valid_from, superseded_by=turn.id)
+    if not is_text(old) or connection.execute(ended).rowcount == 0:
         raise NotFound(f"There is no memory {old!r} in the project {turn.project!r} that could be superseded.", param="supersedes")
 
 
@@ -144,7 +145,7 @@ def change(storage: Any, identity: str, edit: Any) -> Remembered:
     """Replace a turn by `edit` of it, and return what it became; its vector is written anew when its words changed. Raises NotFound."""
     index = postings(storage.engine.dialect.name)
     with storage.begin() as connection:
-        row = None if "\0" in identity else connection.execute(sa.select(memories).where(memories.c.id == identity)).first()
+        row = None if not is_text(identity) else connection.execute(sa.select(memories).where(memories.c.id == identity)).first()
         if row is None:
             raise absent(identity)
         before = from_row(row)
@@ -191,7 +192,7 @@ def renew_terms(storage: Any) -> int:
 
 def fetch(storage: Any, ids: list[str], condition: Any = None) -> dict[str, Remembered]:
     """The turns with these ids that meet a condition on `memories` (None: whatever they are), by id."""
-    ids = [identity for identity in ids if "\0" not in identity]  # PostgreSQL refuses even to look for such a text
+    ids = [identity for identity in ids if is_text(identity)]  # a database refuses even to look for anything else
     if not ids:
         return {}
     query = sa.select(memories).where(memories.c.id.in_(ids))
@@ -209,11 +210,6 @@ def fetch_known(storage: Any, ids: Sequence[str]) -> set[str]:
             part = list(ids[start:start + ERASED_AT_ONCE])
             found.update(connection.execute(sa.select(memories.c.id).where(memories.c.id.in_(part))).scalars())
     return found
-
-
-def absent(identity: str) -> NotFound:
-    """The error about a turn that is not there."""
-    return NotFound(f"There is no memory {identity!r}; it was never saved, was forgotten, or has expired.", param="id")
 
 
 def alive(now: float) -> Any:

@@ -5,37 +5,19 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from suite.errors import BadRequest
-from suite.memory.record import KINDS, MAX_NAME, Remembered, checked_context, checked_text, from_row
+from suite.memory.record import KINDS, MAX_NAME, Imported, Remembered, checked_context, checked_text, from_row
 from suite.memory.remember import checked_level, checked_tags, fetch_known, insert
 from suite.memory.table import memories, projects
 
 FORMAT = "local-ai-suite memory"
 VERSION = 1
 AT_ONCE = 200
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What an import did: turns that are `new`, and those that were there already (`known`, by id), which were left as they are."""
-
-    project: str
-    new: int
-    known: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return {"project": self.project, "new": self.new, "known": self.known}
-
-    @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Imported:
-        """The record that `to_dict` gave."""
-        return cls(**body)
 
 
 def export(storage: Any, project: str) -> Iterator[str]:
@@ -68,7 +50,7 @@ def read(lines: Iterable[str]) -> tuple[str, list[Remembered]]:
                 head = _head(body)
             else:
                 turns.append(_turn(body, head))
-        except (ValueError, KeyError, TypeError, AttributeError, BadRequest) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadRequest) as error:
             raise BadRequest(f"Line {number} of the export cannot be used ({type(error).__name__}: {error}); nothing was imported.") from error
     if head is None:
         raise BadRequest("The export is empty: its first line must say what it is; nothing was imported.")

@@ -7,7 +7,7 @@ from suite.checks.check import Check
 from suite.errors import NotFound
 
 RUNBOOKS: dict[str, tuple[Check, ...]] = {
-    "phase2_health": phase2.CHECKS, "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP,
+    "phase2_health": phase2.CHECKS, "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
 }
 
 

@@ -68,6 +68,8 @@ class Storage:
                 if self.file is None:
                     connection.driver_connection.autocommit = True
                 connection.driver_connection.execute("VACUUM")
+                if self.file is not None:  # the log holds pages as they were
+                    connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.invalidate()  # not given back with other settings than the others have
         except (*_REFUSED, self.engine.dialect.dbapi.Error) as error:
@@ -124,7 +126,7 @@ def _engine(url: sa.engine.URL) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # transactions begin where we say (below), not where the driver guesses
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from suite.errors import BadRequest, NotFound, NotReady, StorageError, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
+from suite.vectors.apart import release_freed
 from suite.vectors.deep import PREFIX, write_find_delete
 from suite.vectors.disk import ROOM_TO_OPEN, require_room
 from suite.vectors.meta import META, read_meta
@@ -139,6 +140,8 @@ class EdgeStore:
         """Write points, replacing those with the same id; when it returns, a killed process loses none of them."""
         shard = self._shard(name)
         shard.upsert(points)
+        if shard.optimizing:  # a child holds the collection once more, and whoever writes leaves much behind that is free already
+            release_freed()
         self._note(shard)
 
     def get(self, name: str, ids: Sequence[str]) -> list[Point]:

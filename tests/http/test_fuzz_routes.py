@@ -17,7 +17,11 @@ from suite import bench as benches
 from suite.http.apps import apps
 from suite.http.guard import OPEN_PATHS
 
-TURN = {"user_query": "a", "ai_response": "b", "model_used": "m", "session_id": "s", "tags": ["t"], "importance": 3, "project_id": "p"}
+TURN = {"user_query": "a", "ai_response": "b", "model_used": "m", "alias": "a", "session_id": "s", "tags": ["t"], "importance": 3, "project_id": "p",
+        "token_count": 1, "response_time_ms": 1.5, "seconds": 1.5, "context": {"user_saved": True, "a": [1]}, "saved": False, "important": True,
+        "supersedes": "", "valid_from": 1.0}
+NARROWED = {"project_id": "p", "tags": ["t"], "importance_min": 1, "since": 1.0, "until": "2999-01-01", "at": 2e9, "kind": "turn", "session_id": "s",
+            "favourite": False, "limit": 2, "offset": 0}
 FILTER = {"must": [{"key": "a", "match": {"value": 1}}]}
 SPARSE = {"indices": [1], "values": [1.0]}
 SAMPLED = {"max_tokens": 1, "temperature": 0.5, "top_p": 0.5, "seed": 1, "stop": ["x"], "n": 1, "logit_bias": {"5": 1}, "presence_penalty": 0.1}
@@ -43,9 +47,20 @@ BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("rag", "POST /query", {"query": "hi", "collection": "c", "topk": 1}),
     ("rag", "POST /collections/c/search", {"query": "x", "topk": 2}),
     ("memory-api", "POST /v1/memory/conversations", TURN),
-    ("memory-api", "POST /v1/memory/conversations/search", {"query": "a", "how": "words", "limit": 2, "project_id": "p", "use_vector_search": True}),
-    ("memory-api", "POST /v1/memory/sync", {"sync_type": "vectors"}),
+    ("memory-api", "POST /v1/memory/conversations/search", {**NARROWED, "query": "a", "how": "words", "use_vector_search": True, "use_vector": True}),
+    ("memory-api", "POST /v1/memory/search", NARROWED),
+    ("memory-api", "POST /v1/memory/turns", {**NARROWED, "order": "newest"}),
+    ("memory-api", "POST /v1/memory/notes", {"text": "a", "kind": "fact", "tags": ["t"], "about": "b", "source": "c", "importance": 3, "valid_from": 1.0,
+                                             "project_id": "p"}),
+    ("memory-api", "PATCH /v1/memory/conversations/TURN", {"user_query": "a", "ai_response": "b", "tags": ["t"], "importance": 3, "favourite": True,
+                                                           "valid_until": 4e9}),
+    ("memory-api", "POST /v1/memory/projects", {"name": "q", "path": ""}),
+    ("memory-api", "POST /v1/memory/projects/join", {"id": "j", "name": "J", "path": "/x"}),
+    ("memory-api", "POST /v1/memory/sync", {"sync_type": "vectors", "batch_size": 2, "project_path": "/x"}),
     ("memory-api", "POST /v1/memory/expire", {"now": 1.0}),
+    ("memory-api", "POST /v1/memory/backup", {"backup_type": "xml", "project_id": "p"}),
+    ("memory-api", "POST /v1/memory/projects/p/cleanup", {}),
+    ("memory-api", "POST /v1/memory/import", {"format": "local-ai-suite memory", "version": 1, "project": "p", "name": "", "created": 1.0}),
     ("mcp-server", "POST /tools/read_file/call", {"path": "x"}),
     ("mcp-server", "POST /tools/list_files/call", {"arguments": {"path": "."}}),
     ("mcp-server", "POST /mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read_file", "arguments": {"path": "x"}}}),
@@ -75,6 +90,9 @@ def stack(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """One real stack with one collection, and its target."""
     with benches.throwaway(models_dir=str(models_dir), workspace_dir=str(tmp_path_factory.mktemp("work"))) as (stack, target):
         stack.store.create("q", 2, "Cosine")
+        stack.memory.create_project("p")
+        turn = stack.memory.remember("a", "b", project="p").id
+        BODIES[:] = [(part, route.replace("TURN", turn), body) for part, route, body in BODIES]
         yield stack, target
 
 
@@ -136,9 +154,9 @@ def test_a_wrong_value_in_any_place_of_any_body_is_an_answer_of_ours(send: Any) 
 
 
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:12])
-def test_a_wrong_value_in_every_place_of_qdrants_bodies_is_refused_or_served(send: Any, value: Any) -> None:
+def test_a_wrong_value_in_every_place_of_qdrants_and_memorys_bodies_is_refused_or_served(send: Any, value: Any) -> None:
     for part, route, body in BODIES:
-        for place in places(body) if part == "qdrant" else ():
+        for place in places(body) if part in ("qdrant", "memory-api") else ():
             answer = send(part, route, json.dumps(replaced(body, place, value)).encode())
             assert answer.status_code < 500, (route, place, answer.text)
 

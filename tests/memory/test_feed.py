@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from suite.errors import BadRequest, ContextOverflow
@@ -38,11 +40,25 @@ def test_the_turns_that_have_to_do_with_the_question_are_given_and_the_new_one_i
     model = Model()
     reply = Feeding(model, light, "Where did we put the lamp?", 400).reply(max_tokens=5)
     assert [row["id"] for row in reply.memories] == [lamp.id] and reply.text == "In the cellar."
-    [asked] = model.asked[0]
+    system, asked = model.asked[0]
+    assert f"[1] {time.strftime('%Y-%m-%d', time.gmtime(lamp.created))}" in system["content"] and asked["role"] == "user"
     assert "It stands in the cellar." in asked["content"] and "Soup." not in asked["content"] and "Where did we put the lamp?" in asked["content"]
     kept = light.get(reply.remembered)
     assert (kept.question, kept.reply, kept.model, kept.tokens) == ("Where did we put the lamp?", "In the cellar.", "m", 3)
     assert "remembered" in repr(reply) and "brass lamp" in reply._repr_html_()
+
+
+def test_a_bare_reply_is_given_as_what_its_question_names(light):
+    light.remember("What is the backup time of the Alder server?", "03:15")
+    light.remember("Alder 서버의 담당자는 누구인가요?", "김민아")
+    light.remember("When is the Alder server down?", "The Alder server is down\non Sundays.")
+    model = Model()
+    talk = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    Feeding(model, light, [*talk, {"role": "user", "content": "Alder server?"}], 400).reply()
+    system, *turns, asked = model.asked[0]
+    assert "] What is the backup time of the Alder server: 03:15\n" in asked["content"] and "] Alder 서버의 담당자는 누구인가요: 김민아\n" in asked["content"]
+    assert "] When is the Alder server down?\nThe Alder server is down\non Sundays.\n" in asked["content"]
+    assert system["role"] == "system" and system["content"].startswith("Be short.\n\nThe numbered passages") and turns == talk[1:]
 
 
 def test_without_anything_to_the_point_the_question_goes_as_it_is(light):

@@ -181,3 +181,18 @@ def test_what_is_known_of_a_reply_is_kept(light):
         with pytest.raises(BadRequest):
             light.remember("q?", "r", **values)
     assert len(light.turns()) == 1
+
+
+def test_the_words_of_a_forgotten_turn_are_in_no_file_after_upkeep(light, storage):
+    kept = light.remember("Where is the zanzibarquux?", "In the hall of plovermarsh.", tags=["tagofthezanzibarquux"])
+    light.remember("Where is the lamp?", "In the cellar.")
+    light.sync()
+
+    def left():
+        files = [path for path in storage.file.parent.iterdir() if path.name.startswith(storage.file.name)]
+        return [word for word in (b"zanzibarquux", b"plovermarsh") for path in files if word in path.read_bytes()]
+
+    assert left(), "the words are found while the turn is there, so that this test can fail"
+    assert light.forget(kept.id)
+    light.optimize()
+    assert left() == [] and light.recall("lamp", how="words")

@@ -126,14 +126,16 @@ def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path,
             open_storage(url.render_as_string(hide_password=False), tmp_path)
 
 
-@pytest.mark.parametrize("address", [f"postgresql://lab:{MARK}@:/%'@host/name", f"postgresql://lab:{MARK}@host:port/name", f"::{MARK}"])
+@pytest.mark.parametrize("address", [f"postgresql://lab:{MARK}@:/%'@host/name", f"postgresql://lab:{MARK}@host:port/name", f"::{MARK}"],
+                         ids=["signs", "port", "nothing"])  # the mark is another in each worker
 def test_an_address_that_cannot_be_read_is_not_repeated(tmp_path: Path, address: str) -> None:
     with pytest.raises(StorageError, match=r"not a database address.*%40") as caught:
         open_storage(address, tmp_path)
     assert MARK not in str(caught.value) and caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("address", [f"postgresql://lab:{MARK}@host/name", f"postgresql:///name?user=lab&password={MARK}"])
+@pytest.mark.parametrize("address", [f"postgresql://lab:{MARK}@host/name", f"postgresql:///name?user=lab&password={MARK}"],
+                         ids=["before the host", "behind the question mark"])
 def test_the_settings_show_no_password_of_a_database(tmp_path: Path, address: str) -> None:
     settings = load({"database_url": address}, environ={}, cwd=tmp_path)
     assert MARK not in f"{settings.values()}{settings.identity()}" and settings.identity()["database_url"].startswith("sha256:")
