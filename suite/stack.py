@@ -170,7 +170,7 @@ class Stack:
         return {**done, "pruned": list(self.backups.prune(dry_run=False).gone)}
 
     def _sources(self) -> list[Any]:
-        return [source.database(self.storage), source.vectors(self.store), source.files(self.settings)]
+        return source.everything(self.storage, self.store, self.settings)
 
     def _finish_restore(self) -> None:
         """End a restore that was killed in the middle, before anything is opened."""

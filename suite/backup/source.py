@@ -32,16 +32,24 @@ LEFT_OUT = (
 )
 
 
-def database(storage: Any) -> Source:
-    """The source for the suite's database: SQLite by its online backup, PostgreSQL by pg_dump; its copy is asked before anything is hashed."""
+def everything(storage: Any, store: Any, settings: Settings) -> list[Source]:
+    """All sources of a stack; where there are vectors to be searched, half of the saved searches are theirs."""
+    words = question.SEARCHES // 2 if any(info.points for info in store.collections()) else question.SEARCHES
+    return [database(storage, words), vectors(store), files(settings)]
 
+
+def database(storage: Any, words: int = question.SEARCHES) -> Source:
+    """The source for the suite's database: SQLite by its online backup, PostgreSQL by pg_dump; its copy is asked before anything is hashed.
+
+    `words` is how many searches by words are saved with it, at most.
+    """
     def write(folder: Path) -> Mapping[str, Any]:
-        return _server(storage, folder) if storage.file is None else _file(storage, folder)
+        return _server(storage, folder, words) if storage.file is None else _file(storage, folder, words)
 
     return Source("database", write)
 
 
-def _file(storage: Any, folder: Path) -> Mapping[str, Any]:
+def _file(storage: Any, folder: Path, words: int) -> Mapping[str, Any]:
     target = folder / FILE
     with closing(sqlite3.connect(f"{storage.file.resolve().as_uri()}?mode=ro", uri=True)) as present, closing(sqlite3.connect(target)) as copy:
         copy.execute("PRAGMA synchronous=OFF")  # it is synced once, when it is whole
@@ -52,18 +60,18 @@ def _file(storage: Any, folder: Path) -> Mapping[str, Any]:
         raise StorageError(f"The database {storage.file} is damaged ({state}), so its copy was not kept; restore the newest good backup.")
     replica.single(target)
     with replica.database(folder) as opened:
-        asked = {"searches": question.word_searches(opened, time.time()), "decisions": question.decisions(opened, load_policy())}
+        asked = {"searches": question.word_searches(opened, time.time(), words), "decisions": question.decisions(opened, load_policy())}
     return {"kind": "sqlite", "schema": version, "tables": question.sqlite_rows(target), **asked}
 
 
-def _server(storage: Any, folder: Path) -> Mapping[str, Any]:
+def _server(storage: Any, folder: Path, words: int) -> Mapping[str, Any]:
     with storage.read() as connection:  # one state, which pg_dump is given too
         snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar()
         facts = dump(storage.engine.url, folder, snapshot)
         frozen = replica.Frozen(storage, connection)
         return {**facts, "schema": connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar(),
                 "server": connection.exec_driver_sql("SHOW server_version").scalar(), "tables": question.server_rows(connection),
-                "searches": question.word_searches(frozen, time.time()), "decisions": question.decisions(frozen, load_policy())}
+                "searches": question.word_searches(frozen, time.time(), words), "decisions": question.decisions(frozen, load_policy())}
 
 
 def vectors(store: Any) -> Source:

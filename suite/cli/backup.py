@@ -170,7 +170,7 @@ def _maker(settings: Settings) -> Iterator[Any]:
         try:
             store = open_store(settings, data / "vectors")
             try:
-                yield Backups(data / "backups", lambda: [source.database(storage), source.vectors(store), source.files(settings)], storage)
+                yield Backups(data / "backups", lambda: source.everything(storage, store, settings), storage)
             finally:
                 store.close()
         finally:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from suite.access.actor import Actors
-from suite.backup import source
-from suite.backup.snapshot import Source
 from suite.memory.memory import Memory
 from suite.storage.engine import Storage, open_storage
 from suite.testing import StandInEmbedder
@@ -45,8 +43,3 @@ def fill(storage: Any, store: Any, settings: Any) -> None:
     numbers = random.Random(7)
     store.create("notes", 8)
     store.upsert("notes", [Point(f"n{number}", [numbers.gauss(0, 1) for _ in range(8)], {number % 5: 1.0}, {"n": number}) for number in range(40)])
-
-
-def sources(storage: Any, store: Any, settings: Any) -> list[Source]:
-    """What a stack backs up."""
-    return [source.database(storage), source.vectors(store), source.files(settings)]

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from backup_stage import SECRET, fill, living, sources
+from backup_stage import SECRET, fill, living
 
 from suite.backup.create import create
 from suite.backup.snapshot import Snapshot
+from suite.backup.source import everything
 from suite.settings import Settings, load
 from suite.storage.engine import Storage
 from suite.vectors.disk import copy_folder
@@ -30,7 +31,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = load({"data_dir": str(place / "data")}, environ={})
     with living(place / "data") as (storage, store):
         fill(storage, store, settings)
-        Path(create(place, sources(storage, store, settings)).path).rename(place / "snapshot")
+        Path(create(place, everything(storage, store, settings)).path).rename(place / "snapshot")
     return place
 
 
@@ -58,4 +59,4 @@ def opened(data: Path) -> Iterator[tuple[Storage, EdgeStore]]:
 @pytest.fixture
 def made(opened: tuple[Storage, EdgeStore], settings: Settings, data: Path) -> Callable[..., Snapshot]:
     """Makes a snapshot of all of it."""
-    return lambda key=None: create(data / "backups", sources(*opened, settings), key)
+    return lambda key=None: create(data / "backups", everything(*opened, settings), key)

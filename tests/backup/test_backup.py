@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from backup_stage import SECRET, TURNS, sources
+from backup_stage import SECRET, TURNS
 from disks import fill, free, mounted
 
 from suite.backup import source
 from suite.backup.create import create
 from suite.backup.listing import listing, standing
 from suite.backup.snapshot import MANIFEST, SEAL, Snapshot, Source
+from suite.backup.source import everything
 from suite.backup.verification import Verification
 from suite.backup.verify import verify
 from suite.errors import StorageError
@@ -93,7 +94,7 @@ def test_a_backup_taken_while_others_write_is_consistent_and_verifies(opened: An
     for thread in threads:
         thread.start()
     try:
-        snapshots = [create(data / "backups", sources(*opened, settings)) for _ in range(2)]
+        snapshots = [create(data / "backups", everything(*opened, settings)) for _ in range(2)]
     finally:
         stop.set()
         for thread in threads:

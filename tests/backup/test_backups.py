@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_stage import sources
 from prometheus_client import CollectorRegistry, generate_latest
 
 from suite.backup.backups import Backups
 from suite.backup.folder import held
 from suite.backup.listing import Listed, Standing
 from suite.backup.series import BackupSeries
+from suite.backup.source import everything
 from suite.errors import NotFound, StorageError
 
 
 @pytest.fixture
 def backups(opened: Any, settings: Any, data: Path) -> Backups:
-    return Backups(data / "backups", lambda: sources(*opened, settings), opened[0])
+    return Backups(data / "backups", lambda: everything(*opened, settings), opened[0])
 
 
 def series(backups: Backups) -> dict[str, float]:

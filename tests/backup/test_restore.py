@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from backup_stage import living, sources
+from backup_stage import living
 
 from suite.access.actor import Actors
 from suite.backup import journal as journals
@@ -20,6 +20,7 @@ from suite.backup import restore as module
 from suite.backup.create import create
 from suite.backup.restore import finish, restore, undo
 from suite.backup.snapshot import Snapshot, read_snapshot
+from suite.backup.source import everything
 from suite.backup.verification import kept
 from suite.errors import NotFound, StorageError
 from suite.vectors.disk import copy_folder
@@ -74,7 +75,7 @@ def test_an_encrypted_snapshot_is_restored_with_its_key(data: Path, settings: An
     from suite.backup.cipher import Key
 
     with living(data) as both:
-        snapshot = create(tmp_path / "elsewhere", sources(*both, settings), Key(b"k" * 32))
+        snapshot = create(tmp_path / "elsewhere", everything(*both, settings), Key(b"k" * 32))
         Actors(both[0]).add("later", "guest")
     restore(snapshot.path, data, key=Key(b"k" * 32))
     assert state(data) == (NEW_ACTORS, snapshot.manifest["collections"])
