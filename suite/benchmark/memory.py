@@ -24,7 +24,6 @@ SHARES = (50, 95)
 MOST = {"save": 10.0, "word search": 50.0, "hybrid search": 100.0}  # ms, p95
 HOW = {"word search": "words", "hybrid search": "hybrid"}
 PEER = "FTS5's bm25() with OR"
-WARM = 20  # questions before each measurement of a search
 MEGABYTE = 1 << 20
 
 
@@ -103,7 +102,6 @@ def _marks(bank: Bank, what: str, of: str, count: int) -> list[float]:
         marks = bank.saves(of, count)
         bank.memory.sync()  # what is still written beside the saving is not to be measured with what follows
         return marks
-    bank.recalls(bank.questions(of, WARM), HOW[what])  # a stack that has been asked before: its files are mapped and read
     return bank.recalls(bank.questions(of, count), HOW[what])
 
 
