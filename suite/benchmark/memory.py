@@ -99,7 +99,9 @@ def at_size(bank: Bank, plain: Plain, size: int, load: Load, rounds: int) -> lis
 
 def _marks(bank: Bank, what: str, of: str, count: int) -> list[float]:
     if what == "save":
-        return bank.saves(of, count)
+        marks = bank.saves(of, count)
+        bank.memory.sync()  # what is still written beside the saving is not to be measured with what follows
+        return marks
     return bank.recalls(bank.questions(of, count), HOW[what])
 
 

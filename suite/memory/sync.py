@@ -26,6 +26,7 @@ from suite.vectors.store import Point
 BATCH = 64
 PAGE = 1000  # points that are read at once
 UNDONE = ("pending", "failed")
+PAUSE = 0.05  # seconds in which turns that are saved one after the other gather: one batch disturbs the next save less than many
 WAIT = 10.0  # seconds that closing waits for the batch that is being written
 _log = logging.getLogger("suite.memory")
 
@@ -144,8 +145,12 @@ class VectorSync:
         beginnings = [self._embedder.head(texts[identity]) for identity in readable]  # a turn that the model cannot read whole
         rows = self._embedder.embed(beginnings) if readable else []
         vectors = {identity: row.tolist() for identity, row in zip(readable, rows, strict=True)}
-        self._store.create(name, model.dim)
-        self._store.upsert(name, [Point(row.id, vectors.get(row.id), None, {"project": project, "embedder": model.name}) for row in batch])
+        points = [Point(row.id, vectors.get(row.id), None, {"project": project, "embedder": model.name}) for row in batch]
+        try:
+            self._store.upsert(name, points)
+        except NotFound:  # asked only then: to find out whether it is there, a store counts a million points
+            self._store.create(name, model.dim)
+            self._store.upsert(name, points)
         gone = self._mark(batch, "synced")
         if gone:  # forgotten while we embedded: its removal may have been made before the point was
             self._store.delete(name, gone)
@@ -244,6 +249,7 @@ class Follower:
     def _loop(self) -> None:
         while True:
             self._asked.wait()
+            self._stop.wait(PAUSE)
             self._asked.clear()
             if self._stop.is_set():
                 return

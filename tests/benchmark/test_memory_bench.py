@@ -123,6 +123,7 @@ def test_rows_of_every_size_and_the_limits_of_the_greatest(settings: Settings, m
     monkeypatch.setattr(bench, "MOST", dict.fromkeys(bench.MOST, 1e9))  # a test asserts no time
     monkeypatch.setattr(memory_backup, "BACKUP", dataclasses.replace(memory_backup.BACKUP, limit=1e9))
     monkeypatch.setattr(memory_bank, "PORTION", 40)
+    monkeypatch.setattr(memory_bank, "TOPK", 1)  # so few turns do not hold five that share a word with any question
     said: list[str] = []
     rows = bench.memory(settings, 2, False, said.append, TINY)
     assert all(list(row) == KEYS and row["value"] is not None for row in rows), [row for row in rows if row["value"] is None]
@@ -141,6 +142,7 @@ def test_a_slow_save_is_not_met_and_a_failing_size_lets_the_others_go_on(setting
     assert (row.row(10.0)["met"], row.row(10.01)["met"], bench.timed("save", "ko", 1_000, 95).row(99.0)["met"]) == (True, False, None)
     assert (bench.timed("word search", "en", bench.HELD, 95).limit, bench.timed("hybrid search", "en", bench.HELD, 95).limit) == (50.0, 100.0)
     monkeypatch.setattr(memory_bank, "PORTION", 40)
+    monkeypatch.setattr(memory_bank, "TOPK", 1)
     monkeypatch.setattr(Plain, "asks", lambda *_: (_ for _ in ()).throw(RunFailed("The peer is away.")))
     rows = bench.memory(settings, 1, False, lambda text: None, dataclasses.replace(TINY, sizes=(40,)))
     assert len([row for row in rows if row["value"] is None and "peer is away" in row["name"]]) == len(bench.limits(40)) and status(rows) == 2

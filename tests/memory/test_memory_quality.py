@@ -58,7 +58,7 @@ def test_both_arms_together_find_at_least_what_either_finds(found: dict[str, lis
     assert status(rows) == 0, [row for row in rows if row["met"] is False]
     assert sum(row["limit"] == 1.0 for row in rows) == 3  # English, Korean, all
     for (how, of), least in LEAST.items():
-        [row] = [row for row in rows if row["name"].startswith(quality.found_by(how, of).name)]
+        [row] = [row for row in rows if row["name"].startswith(f"{quality.found_by(how, of).name} (")]
         assert row["value"] >= least, row
 
 
