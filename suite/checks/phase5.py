@@ -130,6 +130,7 @@ def _conversation(target: Target) -> Iterator[None]:
             "model_used": "release check", "importance": 1}
     identity = target.json("POST", "memory-api", "/v1/memory/conversations", json=body)["conversation_id"]
     try:
+        target.json("POST", "memory-api", "/v1/memory/sync", json={}, timeout=SECONDS)  # saving does not wait for the vector, this check does
         yield
     finally:
         target.call("DELETE", "memory-api", f"/v1/memory/conversations/{identity}")

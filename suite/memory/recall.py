@@ -68,7 +68,7 @@ ANY = Wanted()
 def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted = ANY, spreads: Spreads | None = None,
              now: float | None = None) -> list[tuple[str, float]]:
     """Ids and BM25 scores of the turns of a project that share a term with the query, best first; ties go to the newer turn."""
-    condition = wanted.condition(now)
+    condition = sa.and_(memories.c.project == project, wanted.condition(now))  # the terms say it too; a damaged index must not show another's turns
     with storage.read() as connection:
         ours = corpus(connection, project)
         if ours is None or not ours.turns:

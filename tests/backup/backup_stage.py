@@ -37,8 +37,14 @@ class living:
 def fill(storage: Any, store: Any, settings: Any) -> None:
     """Turns in two projects, the policy's actors, and a collection of 40 points beside that of the first project's turns."""
     Actors(storage).seed()
-    for project, question, reply in TURNS:  # the vectors of the second project elsewhere: every collection takes 170 MB of holes to be read
-        Memory(storage, store if project == "default" else MemoryStore(), StandInEmbedder(), settings).remember(question, reply, project=project)
+    # the vectors of the second project elsewhere: every collection takes 170 MB of holes to be read
+    memories = {project: Memory(storage, store if project == "default" else MemoryStore(), StandInEmbedder(), settings) for project, _, _ in TURNS}
+    for project, memory in memories.items():
+        memory.create_project(project)
+    for project, question, reply in TURNS:
+        memories[project].remember(question, reply, project=project)
+    for project, memory in memories.items():
+        memory.sync(project)
     numbers = random.Random(7)
     store.create("notes", 8)
     store.upsert("notes", [Point(f"n{number}", [numbers.gauss(0, 1) for _ in range(8)], {number % 5: 1.0}, {"n": number}) for number in range(40)])

@@ -99,7 +99,7 @@ def test_an_encrypted_snapshot_shows_nothing_that_people_wrote_and_verifies_with
 
 
 def test_a_file_of_another_snapshot_with_the_same_key_is_not_taken_for_this_ones(made: Callable[..., Snapshot], key_file: Path) -> None:
-    from test_verify import rewrite
+    from test_verification import rewrite
 
     key = read_key(key_file)
     first, second = made(key), made(key)
@@ -110,7 +110,7 @@ def test_a_file_of_another_snapshot_with_the_same_key_is_not_taken_for_this_ones
 
 
 def test_a_manifest_that_says_otherwise_than_what_is_encrypted_is_found(made: Callable[..., Snapshot], key_file: Path) -> None:
-    from test_verify import rewrite
+    from test_verification import rewrite
 
     key = read_key(key_file)
     snapshot = made(key)

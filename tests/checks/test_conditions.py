@@ -139,7 +139,8 @@ BREAKS: dict[tuple[str, str], Break] = {
 
 
 def test_every_condition_of_the_criteria_has_its_red_proof_and_no_other() -> None:
-    assert set(BREAKS) == {(identity, condition.name) for identity in LIMITS for condition in LIMITS[identity].conditions}
+    of_this_phase = [identity for identity in LIMITS if identity.startswith("P2.")]  # those of backups: test_phase5.py
+    assert set(BREAKS) == {(identity, condition.name) for identity in of_this_phase for condition in LIMITS[identity].conditions}
 
 
 def test_conditions_that_break_together_say_why() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def running(models_dir: Path) -> Iterator[Any]:
 def test_a_healthy_stack_passes_and_is_as_it_was_afterwards(running: Any, identity: str) -> None:
     stack, target = running
     stack.memory.remember("Where is the archive?", "On the third floor.")
+    stack.memory.sync()
     before = stack.memory.projects(), [info.points for info in stack.store.collections()]
     result = perform(BY_ID[identity], target, LIMITS[identity])
     assert result.state == "pass", result
@@ -83,6 +84,48 @@ def test_every_fault_turns_its_check_red(running: Any, identity: str) -> None:
         broken = {item["name"] for item in result.conditions if item["met"] is False}
         assert BREAKS[fault] in broken, (fault.sentence, broken, result)
     assert perform(check, target, LIMITS[identity]).state == "pass"
+
+
+def without(kind: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda body: body.update(searches=[search for search in body["searches"] if search["kind"] != kind])
+
+
+MADE, VERIFIED, STANDING, COLLECTIONS = "POST /v1/backups", "POST /v1/backups/verify", "GET /v1/backups", "GET /collections"
+BENT: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {  # condition: which answer of the stack says what, so that it breaks
+    "turns_missing": (MADE, lambda body: body["tables"].update(memories=0)),
+    "problems": (VERIFIED, lambda body: body.update(problems=["a file has other content."])),
+    "rows_different": (VERIFIED, lambda body: body.update(rows=body["rows"] - 1)),
+    "word_searches": (MADE, without("words")), "vector_searches": (MADE, without("vector")),
+    "searches_lost": (VERIFIED, lambda body: body.update(searches=body["searches"] - 1)),
+    "decisions": (VERIFIED, lambda body: body.update(decisions=1)),
+    "rpo": (STANDING, lambda body: body["standing"].update(rpo_s=90_001.0)), "rto": (STANDING, lambda body: body["standing"].update(rto_s=601.0)),
+    "collections": (COLLECTIONS, lambda body: body["result"].update(collections=[])),
+    "collections_missing": (MADE, lambda body: body.update(collections={})),
+    "points_missing": (MADE, lambda body: body.update(collections=dict.fromkeys(body["collections"], 0))),
+    "collections_different": (VERIFIED, lambda body: body.update(collections=0)),
+    "points_different": (VERIFIED, lambda body: body.update(points=body["points"] + 1)),
+    "left_behind": (STANDING, lambda body: body["standing"].update(left_over=[".scratch-1"])),
+}
+
+
+@pytest.mark.parametrize(("identity", "condition"), [(identity, each.name) for identity in sorted(BY_ID) for each in LIMITS[identity].conditions
+                                                     if each.name != "made"])  # that one: test_a_backup_that_is_refused_fails_with_the_reason
+def test_every_condition_breaks_when_the_stack_says_what_it_must_not(running: Any, monkeypatch: pytest.MonkeyPatch, identity: str,
+                                                                    condition: str) -> None:
+    stack, target = running
+    stack.memory.remember("Where is the archive?", "On the third floor.")
+    honest, (which, bend) = target.json, BENT[condition]
+
+    def json_of(method: str, part: str, path: str, **options: Any) -> Any:
+        body = honest(method, part, path, **options)
+        if f"{method} {path}" == which:
+            bend(body)
+        return body
+
+    monkeypatch.setattr(target, "json", json_of)
+    result = perform(BY_ID[identity], target, LIMITS[identity])
+    assert result.state == ("degraded" if condition == "rto" else "fail"), result
+    assert condition in {item["name"] for item in result.conditions if item["met"] is False}
 
 
 def test_every_fault_has_its_own_sentence() -> None:

@@ -33,6 +33,8 @@ def storage(opened: Callable[[str], Storage], database: str) -> Storage:
     made = opened(database)
     Actors(made).seed()
     memory = Memory(made, MemoryStore(), StandInEmbedder(), load(environ={}))
+    for project in ("p0", "p1"):
+        memory.create_project(project)
     for number in range(6):
         memory.remember(f"When does ferry {number} leave the harbour?", f"At {number} o'clock.", project=f"p{number % 2}")
     with made.begin() as connection:
