@@ -137,7 +137,7 @@ def fuse(*ranked: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
         best = arm[0][1] if arm else 0.0
         for rank, (identity, value) in enumerate(arm, 1):
             scores[identity] = scores.get(identity, 0.0) + 1 / (RRF + rank + (0 if 0 < HALF * best <= value else FAR))
-    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+    return sorted(scores.items(), key=lambda pair: -pair[1])  # of the same score, in the order of the lists: the same each time
 
 
 def living(storage: Any, ids: list[str], wanted: Wanted) -> dict[str, Remembered]:

@@ -33,8 +33,14 @@ class Book:
 
     def run(self, code: str) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        self.client.execute_interactive(code, timeout=SECONDS, output_hook=messages.append)
-        self.seen += messages
+        asked = self.client.execute(code)
+        while True:  # every message counts as seen: what a thread sends belongs to the click that began it, not to this cell
+            message = self.client.get_iopub_msg(timeout=SECONDS)
+            self.seen.append(message)
+            if message["parent_header"].get("msg_id") == asked:
+                messages.append(message)
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    break
         assert [message["content"]["traceback"] for message in messages if message["msg_type"] == "error"] == []
         return messages
 

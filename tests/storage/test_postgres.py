@@ -272,8 +272,8 @@ def test_a_whole_stack_is_ready_and_tells_nobody_the_password(database: str, mod
         assert bench.memory.recall("backup quarter")[0].id == kept.id
         assert "03:15" in str(bench.tools.call("read_file", path="note.md").value) and stack.audit.verify().ok
         assert stack.parts["memory-maintainer"].run_now("backup").error == ""
-        snapshot = next((stack.data / "backups").iterdir())
-        assert verify(snapshot).ok
+        snapshot = next(path for path in (stack.data / "backups").iterdir() if path.is_dir())
+        assert verify(snapshot, storage=stack.storage).ok
         listed = subprocess.run(["pg_restore", "--list", str(snapshot / "database" / "suite.dump")], capture_output=True, text=True, check=True)
         assert "TABLE DATA public memories" in listed.stdout
         said += [repr(bench), str(bench.status())]
