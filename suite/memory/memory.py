@@ -122,20 +122,16 @@ class Memory:
         checked_number(offset, "offset", 0, MAX_OFFSET)
         wanted = self._wanted(tags, importance_min, since, until, at, kind, session, favourite)
         project, deep, note = self.project(project), max(limit + offset, DEPTH), ""
+        vector, vectors = None, list[tuple[str, float]]()
+        try:  # embedded before the words are searched: ONNX's threads go on spinning for a while, and would slow the vector search down
+            vector, note = (None, "") if how == "words" else self._vector_of(project, query)
+        except SuiteError as error:
+            note = self._without(error, how)
         words = by_words(self._storage, project, query, deep, wanted, self._spreads) if how != "vector" else []
-        vectors: list[tuple[str, float]] = []
-        unread = "" if how == "words" or self._embedder.reads(query) else self._unread(query)
-        if unread and how == "vector":
-            raise BadRequest(f"{unread}; recall it with how='words' or how='hybrid'.", param="how")
-        if unread:
-            note = f"{unread}, so only words counted."
-        elif how != "words":
-            try:
-                vectors, note = self._nearest(project, query, deep, wanted)
-            except SuiteError as error:
-                if how == "vector":
-                    raise
-                note = f"{error.message.rstrip('.')}, so only words counted."
+        try:
+            vectors = [] if vector is None else by_vector(self._storage, self._store, project, vector, deep, wanted)
+        except SuiteError as error:
+            note = self._without(error, how)
         ranked = {"words": words, "vector": vectors}.get(how) if how != "hybrid" else fuse(words, vectors)
         ids = [identity for identity, _ in (ranked or [])[offset:offset + limit]]
         found, worth = living(self._storage, ids, wanted), dict(ranked or [])
@@ -313,16 +309,24 @@ class Memory:
                       checked_time(at, "at"), checked_text(kind, "kind", 10, blank=True), checked_text(session, "session", 120, blank=True),
                       favourite)
 
-    def _unread(self, query: str) -> str:
-        return f"The embedding model {self._embedder.model.name} does not read this query (language: {language(query)})"
-
-    def _nearest(self, project: str, query: str, limit: int, wanted: Wanted) -> tuple[list[tuple[str, float]], str]:
-        """The turns nearest to a query that the model reads, and what there is to say of it; raises what the store raises."""
+    def _vector_of(self, project: str, query: str) -> tuple[list[float], str]:
+        """The query as a vector, and what there is to say of it. Raises BadRequest for one that the model cannot read, and what the store raises."""
+        model = self._embedder.model.name
+        if not self._embedder.reads(query):
+            raise BadRequest(f"The embedding model {model} does not read this query (language: {language(query)})", param="how")
         waiting = self._sync.settle(project)
         asked = self._embedder.head(query, kind="query")
-        found = by_vector(self._storage, self._store, project, self._embedder.embed([asked], kind="query")[0].tolist(), limit, wanted)
-        notes = [] if asked == query else [f"{self._embedder.model.name} reads no more than the query's beginning, so that counted."]
-        return found, " ".join([*notes, *(["The newest turns have no vector yet, so only their words counted."] if waiting else [])])
+        notes = [] if asked == query else [f"{model} reads no more than the query's beginning, so that counted."]
+        notes += ["The newest turns have no vector yet, so only their words counted."] if waiting else []
+        return self._embedder.embed([asked], kind="query")[0].tolist(), " ".join(notes)
+
+    @staticmethod
+    def _without(error: SuiteError, how: str) -> str:
+        """What is said when words answer alone; where meaning was asked for by name, the error is raised."""
+        reason = error.message.rstrip(".")
+        if how != "vector":
+            return f"{reason}, so only words counted."
+        raise error if not isinstance(error, BadRequest) else BadRequest(f"{reason}; recall it with how='words' or how='hybrid'.", param="how")
 
     def _try_drain(self) -> None:
         """Remove vectors now; where the store refuses, they stay queued for the next sync."""

@@ -68,7 +68,7 @@ ANY = Wanted()
 def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted = ANY, spreads: Spreads | None = None,
              now: float | None = None) -> list[tuple[str, float]]:
     """Ids and BM25 scores of the turns of a project that share a term with the query, best first; ties go to the newer turn."""
-    condition = sa.and_(memories.c.project == project, wanted.condition(now))  # the terms say it too; a damaged index must not show another's turns
+    condition = wanted.condition(now)
     with storage.read() as connection:
         ours = corpus(connection, project)
         if ours is None or not ours.turns:
@@ -79,7 +79,8 @@ def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted 
         last = connection.execute(sa.select(sa.func.max(memories.c.seq))).scalar_one()
         while asked:
             seqs, worth, whole = candidates(connection, index, asked, most, last)
-            rows = _meeting(connection, seqs, condition)
+            # the terms say the project too, but a damaged index must not show another's turns; asked for in SQL it would be searched by that
+            rows = [row for row in _meeting(connection, seqs, condition) if row.project == project]
             if whole or len(rows) >= limit:
                 near = rows if whole else _nearest(rows, dict(zip(seqs, worth, strict=True)), mean, max(limit, EXACT))
                 stored = index.terms_of(connection, [row.seq for row in near])
@@ -92,7 +93,7 @@ def by_words(storage: Any, project: str, query: str, limit: int, wanted: Wanted 
 
 def _meeting(connection: Any, seqs: Sequence[int], condition: Any) -> list[Any]:
     rows: list[Any] = []
-    columns = (memories.c.seq, memories.c.id, memories.c.created, memories.c.length)
+    columns = (memories.c.seq, memories.c.id, memories.c.created, memories.c.length, memories.c.project)
     for start in range(0, len(seqs), AT_ONCE):
         rows += connection.execute(sa.select(*columns).where(memories.c.seq.in_(seqs[start:start + AT_ONCE]), condition)).all()
     return rows
