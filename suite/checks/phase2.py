@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from suite.checks import fault, memory_fault
+from suite.checks import fault, fault_memory
 from suite.checks.check import Check, Observation
 from suite.checks.target import NINE, ExpectedModel, Target
 from suite.checks.trace import MARK, fixture, marker, vectors_of
@@ -345,7 +345,7 @@ def _smoke(seen: Observation, smoke: bool) -> None:
 
 CHECKS = (
     Check("P2.1", "All nine parts started and are ready", 2, "stability", 2, fault.STOPPED_HEARTBEAT, start_of_stack,
-          (fault.RESTARTED, memory_fault.STALE_HEARTBEAT)),
+          (fault.RESTARTED, fault_memory.STALE_HEARTBEAT)),
     Check("P2.2", "mcp-server allows, denies and records", 2, "stability", 3, fault.DENIED_ACTOR, tools),
     Check("P2.3", "api-gateway answers under every alias", 2, "stability", 2, fault.DEAD_UPSTREAM, gateway),
     Check("P2.4", "rag answers with a citation", 2, "stability", 2, fault.CLOSED_STORE, retrieval,
@@ -357,6 +357,6 @@ CHECKS = (
     Check("P2.7", "inference-code runs the profile's model", 2, "stability", 2, fault.WRONG_CODE, code_server, (fault.SLOW_CODE,)),
     Check("P2.8", "qdrant writes, finds and deletes", 2, "stability", 3, fault.WRONG_SIZE, vectors,
           (fault.LOST_WRITES, fault.IGNORED_DELETES, fault.REVERSED_HITS)),
-    Check("P2.9", "memory-api keeps, finds and forgets", 2, "stability", 3, memory_fault.DROPPED_TABLE, memory,
-          (memory_fault.IGNORED_FORGETTING, memory_fault.LOST_WORDS, fault.LOST_WRITES)),
+    Check("P2.9", "memory-api keeps, finds and forgets", 2, "stability", 3, fault_memory.DROPPED_TABLE, memory,
+          (fault_memory.IGNORED_FORGETTING, fault_memory.LOST_WORDS, fault.LOST_WRITES)),
 )
