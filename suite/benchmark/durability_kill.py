@@ -1,6 +1,6 @@
 """kill -9 at random moments of mixed saves, edits, deletes and syncs: what was acknowledged is there after, what was deleted stays deleted.
 
-After each kill everything is opened again and counted: rows, search terms, the numbers kept of the project; then one sync, and vectors too.
+After each kill everything is opened again and counted: rows; then, after one sync, search terms, the numbers kept of the project, and vectors.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Round:
     """One kill: deeds that were acknowledged before it, then what was found wrong.
 
     `lost` turns, `returned` ones that were deleted, `altered` ones that are no acknowledged state, `strange` ones that nobody saved, differences
-    between rows and search terms (`words`), and between rows and vectors after one sync (`vectors`).
+    between rows and search terms (`words`) and between rows and vectors (`vectors`), both after one sync.
     """
 
     done: int
@@ -180,8 +180,8 @@ def examined(data: Path, url: str, ledger: Ledger) -> Round:
             pass
         rows = stored(parts.storage)
         found = compared(ledger, rows)
+        parts.memory.sync()  # makes the search terms and vectors that were still queued; what else is wrong with them it leaves
         words = words_wrong(parts.storage, parts.project)
-        parts.memory.sync()
         vectors = vectors_wrong(parts, rows)
         ledger.settle(rows)
     finally:

@@ -34,7 +34,8 @@ from suite.memory.record import (
     flatten,
     size_of,
 )
-from suite.memory.remember import Draft, alive, change, checked_level, checked_tags, fetch, insert, prepare, renew_terms
+from suite.memory.remember import Draft, alive, change, checked_level, checked_tags, fetch, prepare, save
+from suite.memory.renew import renew_terms, settle_terms
 from suite.memory.sync import Follower, VectorSync
 from suite.memory.words import Spreads
 from suite.monitoring.probe import State, bad, good, guarded
@@ -84,8 +85,8 @@ class Memory:
         """Store a turn verbatim; `reply` is text or a Reply, `importance` 1 to 10 or None for the rules in importance.py.
 
         `saved` makes it a ten, `important` an eight at least. `supersedes` is the id of a turn that holds no longer from now, or `valid_from`, on.
-        The turn is safe and found by its words once this returns; its vector follows at once (`sync`). Raises BadRequest for a value that cannot
-        be stored, NotFound for an unknown project or turn, StorageError when the database refuses.
+        The turn is safe once this returns, and recall finds it from then on: what search terms and vectors (`sync`) are not made by then, it makes
+        first. Raises BadRequest for a value that cannot be stored, NotFound for an unknown project or turn, StorageError when the database refuses.
         """
         text, model, tags = flatten(reply, model, tags)
         tokens, seconds = size_of(reply, tokens, seconds)
@@ -127,11 +128,12 @@ class Memory:
             vector, note = (None, "") if how == "words" else self._vector_of(project, query)
         except SuiteError as error:
             note = self._without(error, how)
+        note = f"{note} {'' if how == 'vector' else self._settled()}".strip()
         words = by_words(self._storage, project, query, deep, wanted, self._spreads) if how != "vector" else []
         try:
             vectors = [] if vector is None else by_vector(self._storage, self._store, project, vector, deep, wanted)
         except SuiteError as error:
-            note = self._without(error, how)
+            note = f"{note} {self._without(error, how)}".lstrip()
         ranked = {"words": words, "vector": vectors}.get(how) if how != "hybrid" else fuse(words, vectors)
         ids = [identity for identity, _ in (ranked or [])[offset:offset + limit]]
         found, worth = living(self._storage, ids, wanted), dict(ranked or [])
@@ -196,7 +198,7 @@ class Memory:
     def sync(self, project: str = "") -> dict[str, int]:
         """Write the vectors that are pending and make the removals that are queued; raises what the store or the embedder raises.
 
-        Search terms that an earlier version stored are renewed first.
+        Search terms that are not there yet, or that an earlier version stored, are made first.
         """
         renew_terms(self._storage)
         return self._sync.run(self.project(project) if project else "")
@@ -299,7 +301,7 @@ class Memory:
 
     def _store_draft(self, draft: Draft, supersedes: str) -> Remembered:
         memory = prepare(draft)
-        insert(self._storage, [memory], supersedes)
+        save(self._storage, memory, supersedes)
         self._follower.nudge()
         return memory
 
@@ -319,6 +321,14 @@ class Memory:
         notes = [] if asked == query else [f"{model} reads no more than the query's beginning, so that counted."]
         notes += ["The newest turns have no vector yet, so only their words counted."] if waiting else []
         return self._embedder.embed([asked], kind="query")[0].tolist(), " ".join(notes)
+
+    def _settled(self) -> str:
+        """Make the search terms that still wait; what there is to say when some are left. Reading must go on where nothing can be written."""
+        try:
+            whole = settle_terms(self._storage)
+        except SuiteError as error:
+            return f"{error.message.rstrip('.')}, so the words of the newest turns may be missed."
+        return "" if whole else "Search terms of many turns are still being made, so words may miss some."
 
     @staticmethod
     def _without(error: SuiteError, how: str) -> str:

@@ -1,4 +1,8 @@
-"""Write turns, with their tags and search terms, in one transaction; change them; delete them; and read what is stored."""
+"""Write turns with their tags in one transaction; change them; delete them; and read what is stored.
+
+Search terms of a single turn, which take a Korean one milliseconds, are made from a queue like its vector (see renew.py): a row of another recipe
+than ours is in it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from suite.memory.words import marked
 from suite.text.terms import RECIPE, terms
 
 MAX_TAGS = 32
-AT_ONCE = 100  # turns whose terms are renewed in one transaction
+NO_TERMS = 0  # the recipe of a turn whose terms are still to be made
 ERASED_AT_ONCE = 500  # turns that are deleted in one: others may write in between
 _COLUMNS = ("id", "project", "kind", "question", "reply", "model", "session", "tokens", "seconds", "importance", "favourite", "created", "edited",
             "expires", "valid_from", "valid_until", "superseded_by", "sync")
@@ -93,16 +97,25 @@ def _count(value: Any, what: str) -> Any:
     return None if value is None else int(value) if what == "tokens" else float(value)
 
 
-def insert(storage: Any, turns: Sequence[Remembered], supersedes: str = "", stored: Sequence[Sequence[str]] | None = None) -> None:
-    """Write turns of known projects, all or none of them; the turn `supersedes`, if there is one, holds until the first of these begins to.
+def save(storage: Any, turn: Remembered, supersedes: str = "") -> None:
+    """Write one turn of a known project, its search terms left to the queue; the turn `supersedes`, if there is one, holds until this one begins to.
 
-    `stored` are the search terms of each turn where the caller has them already. Raises NotFound for a turn to supersede that is not in the same
-    project.
+    Raises NotFound for a turn to supersede that is not in the same project.
     """
+    with storage.begin() as connection:
+        seq = connection.execute(_INSERT, [{**_values(turn), "length": 0, "recipe": NO_TERMS}]).scalars().one()
+        _tag(connection, [(seq, turn.tags)])
+        projecting.grown(connection, turn.project, 1, 0)
+        if supersedes:
+            _supersede(connection, supersedes, turn)
+
+
+def insert(storage: Any, turns: Sequence[Remembered], stored: Sequence[Sequence[str]] | None = None) -> None:
+    """Write many turns of known projects with their search terms, all or none of them; `stored` are the terms where the caller has them already."""
     stored = [terms(turn.text) for turn in turns] if stored is None else stored  # before the transaction: others may write meanwhile
     index = postings(storage.engine.dialect.name)
     with storage.begin() as connection:
-        numbers = _numbers(connection, {turn.project for turn in turns})
+        numbers = project_numbers(connection, {turn.project for turn in turns})
         values = [{**_values(turn), "length": len(found), "recipe": RECIPE} for turn, found in zip(turns, stored, strict=True)]
         seqs = connection.execute(_INSERT, values).scalars().all()  # one statement for many: each alone takes three times as long
         index.add(connection, [(seq, [marked(numbers[turn.project], term) for term in found])
@@ -111,8 +124,6 @@ def insert(storage: Any, turns: Sequence[Remembered], supersedes: str = "", stor
         for name in numbers:
             mine = [len(found) for turn, found in zip(turns, stored, strict=True) if turn.project == name]
             projecting.grown(connection, name, len(mine), sum(mine))
-        if supersedes:
-            _supersede(connection, supersedes, turns[0])
 
 
 _INSERT = sa.insert(memories).returning(memories.c.seq, sort_by_parameter_order=True)
@@ -123,7 +134,8 @@ def _values(turn: Remembered) -> dict[str, Any]:
             "rules": json.dumps(turn.rules, ensure_ascii=False), "context": json.dumps(turn.context, ensure_ascii=False)}
 
 
-def _numbers(connection: Any, names: set[str]) -> dict[str, int]:
+def project_numbers(connection: Any, names: set[str]) -> dict[str, int]:
+    """The numbers of these projects, which mark their search terms."""
     rows = connection.execute(sa.select(projects.c.id, projects.c.number).where(projects.c.id.in_(names))).all()
     return {row.id: row.number for row in rows}
 
@@ -142,7 +154,7 @@ def _supersede(connection: Any, old: str, turn: Remembered) -> None:
 
 
 def change(storage: Any, identity: str, edit: Any) -> Remembered:
-    """Replace a turn by `edit` of it, and return what it became; its vector is written anew when its words changed. Raises NotFound."""
+    """Replace a turn by `edit` of it, and return what it became; its terms and its vector are made anew when its words changed. Raises NotFound."""
     index = postings(storage.engine.dialect.name)
     with storage.begin() as connection:
         row = None if not is_text(identity) else connection.execute(sa.select(memories).where(memories.c.id == identity)).first()
@@ -153,43 +165,14 @@ def change(storage: Any, identity: str, edit: Any) -> Remembered:
         values = _values(after)
         if after.text != before.text:
             after = replace(after, sync="pending")
-            found = terms(after.text)
             index.remove(connection, [row.seq])
-            number = _numbers(connection, {row.project})[row.project]
-            index.add(connection, [(row.seq, [marked(number, term) for term in found])])
-            projecting.grown(connection, row.project, 0, len(found) - row.length)
-            values |= {"sync": "pending", "version": row.version + 1, "length": len(found), "recipe": RECIPE}
+            projecting.grown(connection, row.project, 0, -row.length)
+            values |= {"sync": "pending", "version": row.version + 1, "length": 0, "recipe": NO_TERMS}
         if after.tags != before.tags:
             connection.execute(sa.delete(memory_tags).where(memory_tags.c.seq == row.seq))
             _tag(connection, [(row.seq, after.tags)])
         connection.execute(sa.update(memories).where(memories.c.seq == row.seq).values(**values))
     return after
-
-
-def renew_terms(storage: Any) -> int:
-    """Store the search terms of turns that were kept under another recipe anew, and return how many those were; a few turns to a transaction."""
-    done, index = 0, postings(storage.engine.dialect.name)
-    while True:
-        with storage.read() as connection:
-            columns = (memories.c.seq, memories.c.version, memories.c.project, memories.c.question, memories.c.reply)
-            # said in two halves, which the index answers: «not this one» would be looked for among all turns, after every save
-            other = sa.or_(memories.c.recipe < RECIPE, memories.c.recipe > RECIPE)
-            old = connection.execute(sa.select(*columns).where(other).limit(AT_ONCE)).all()
-        if not old:
-            return done
-        made = {row.seq: terms(f"{row.question}\n{row.reply}") for row in old}
-        with storage.begin() as connection:
-            numbers = _numbers(connection, {row.project for row in old})
-            for row in old:  # one that was forgotten or edited meanwhile is left to whoever did that
-                same = sa.and_(memories.c.seq == row.seq, memories.c.version == row.version)
-                length = connection.execute(sa.select(memories.c.length).where(same)).scalar()
-                if length is None:
-                    continue
-                index.remove(connection, [row.seq])
-                index.add(connection, [(row.seq, [marked(numbers[row.project], term) for term in made[row.seq]])])
-                connection.execute(sa.update(memories).where(same).values(length=len(made[row.seq]), recipe=RECIPE))
-                projecting.grown(connection, row.project, 0, len(made[row.seq]) - length)
-        done += len(old)
 
 
 def fetch(storage: Any, ids: list[str], condition: Any = None) -> dict[str, Remembered]:

@@ -19,14 +19,16 @@ import sqlalchemy as sa
 
 from suite.errors import BadRequest, NotFound, SuiteError
 from suite.memory.record import TextEmbedder, store_name
-from suite.memory.remember import alive, fetch_known, renew_terms
+from suite.memory.remember import alive, fetch_known
+from suite.memory.renew import renew_terms
 from suite.memory.table import memories, memory_removals, projects
 from suite.vectors.store import Point
 
 BATCH = 64
 PAGE = 1000  # points that are read at once
 UNDONE = ("pending", "failed")
-PAUSE = 0.05  # seconds in which turns that are saved one after the other gather: one batch disturbs the next save less than many
+PAUSE = 0.05  # seconds without a save after which the work begins: it would slow down the next of several saves
+GATHERED = 1.0  # seconds after which it begins though somebody still saves
 WAIT = 10.0  # seconds that closing waits for the batch that is being written
 _log = logging.getLogger("suite.memory")
 
@@ -218,7 +220,7 @@ class VectorSync:
 
 
 class Follower:
-    """A thread that writes the vectors of what was remembered as soon as it is committed, so that saving does not wait for the embedder."""
+    """A thread that makes search terms and vectors of what was remembered, so that saving waits neither for Kiwi nor for the embedder."""
 
     def __init__(self, sync: VectorSync, storage: Any) -> None:
         self._sync, self._storage = sync, storage
@@ -246,17 +248,23 @@ class Follower:
         if self._thread is not None:
             self._thread.join(WAIT)
 
+    def _gather(self) -> None:
+        """Wait until nobody has saved for PAUSE seconds, but no longer than GATHERED."""
+        begin = time.monotonic() + GATHERED
+        self._asked.clear()
+        while self._asked.wait(PAUSE) and time.monotonic() < begin and not self._stop.is_set():
+            self._asked.clear()
+
     def _loop(self) -> None:
         while True:
             self._asked.wait()
-            self._stop.wait(PAUSE)
-            self._asked.clear()
+            self._gather()
             if self._stop.is_set():
                 return
             try:
                 renew_terms(self._storage)
                 self._sync.follow()
             except SuiteError as error:  # everything is still queued in the database; the maintainer's next sync, or the next turn, tries again
-                _log.warning("vectors of memories wait for the next sync: %s", error.message)
+                _log.warning("search terms and vectors of memories wait for the next sync: %s", error.message)
             except Exception:  # noqa: BLE001 - the edge of the thread: whatever the store raises, the next turn finds a thread that writes
-                _log.exception("vectors of memories wait for the next sync")
+                _log.exception("search terms and vectors of memories wait for the next sync")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from suite.errors import StorageError
 from suite.memory.record import store_name
-from suite.memory.remember import renew_terms
+from suite.memory.renew import renew_terms
 from suite.memory.table import memories, memory_tags, projects
 
 _STALE = -1  # a recipe that no version has: the terms of such a turn are made anew

@@ -134,6 +134,7 @@ def test_optimizing_and_making_the_word_index_anew(memory_client, memory_part):
     saved = save(memory_client)
     done = memory_client.post("/v1/memory/projects/default-project/optimize").json()
     assert done["success"] and done["bytes"] > 0 and done["freed"] >= 0 and done["project_id"] == "default-project"
+    memory_part.sync()
     with memory_part._storage.begin() as connection:
         connection.execute(sa.text("DELETE FROM memory_words"))
     assert search(memory_client, query="backup")["results"] == []

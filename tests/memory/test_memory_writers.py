@@ -69,8 +69,8 @@ def test_two_kernels_that_write_at_once_lose_nothing(url: str, tmp_path: Path) -
     try:
         rows = stored(parts.storage)
         assert sorted(rows) == sorted(kept) and len(kept) == 2 * (EACH - EACH // 5)
-        assert words_wrong(parts.storage, parts.project) == 0
         assert parts.memory.sync()["pending"] == 0
+        assert words_wrong(parts.storage, parts.project) == 0
         assert vectors_wrong(parts, rows) == 0
     finally:
         parts.close()

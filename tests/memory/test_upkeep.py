@@ -13,7 +13,9 @@ from suite.errors import BadRequest, NotFound, StorageError
 
 def test_what_is_deleted_is_given_back_and_what_stays_is_found(light):
     kept = light.remember("Where is the brass lamp?", "In the cellar.")
-    for turn in [light.remember(f"filler {number}", f"word{number} " * 2000) for number in range(60)]:
+    fillers = [light.remember(f"filler {number}", f"word{number} " * 2000) for number in range(60)]
+    light.sync()
+    for turn in fillers:
         light.forget(turn.id)
     before = light.optimize()
     again = light.optimize()
@@ -25,6 +27,7 @@ def test_a_damaged_word_index_is_made_anew_for_one_project(light):
     light.create_project("other")
     one, two = light.remember("Where is the brass lamp?", "In the cellar."), light.remember("Where is the brass bell?", "In the tower.")
     elsewhere = light.remember("Where is the brass key?", "In the drawer.", project="other")
+    light.sync()
     with light._storage.begin() as connection:
         connection.execute(sa.text("DELETE FROM memory_words"))
         connection.execute(sa.text("UPDATE memory_projects SET turns = 99, length = 1"))

@@ -48,6 +48,7 @@ texts = st.lists(st.sampled_from(RARE + FREQUENT), min_size=1, max_size=6).map("
 def test_while_few_turns_match_the_scores_are_bm25s(light, storage, turns, query):
     project = light.create_project(str(uuid.uuid4())).id
     ids = [light.remember(*turn, project=project).id for turn in turns]
+    light.sync()
     expected = bm25(counted(turns), query)
     found = by_words(storage, project, query, 100)
     assert [value for _, value in found] == pytest.approx([value for _, value in expected])

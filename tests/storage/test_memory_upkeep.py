@@ -17,6 +17,7 @@ def test_the_word_index_is_made_anew_space_is_given_back_and_a_backup_is_written
     kept = memory.remember("Where is the brass lamp?", "In the cellar.")
     for number in range(40):
         memory.forget(memory.remember(f"filler {number}", f"word{number} " * 2000).id)
+    memory.sync()
     with storage.begin() as connection:
         connection.execute(sa.text("DELETE FROM memory_words"))
     assert memory.recall("brass lamp", how="words") == [] and memory.rebuild_words() == 1
