@@ -11,12 +11,15 @@
     ├── WeightsError            a model file is missing, damaged, unverified or cannot be loaded
     ├── NotReady                a part would not serve now; says why and when to try again
     ├── BadRequest              a caller's value cannot be used
+    │   ├── BadArguments        what a tool was called with is not what it takes
     │   ├── ContextOverflow     a prompt is longer than the model's context
     │   └── TooLarge            a body has more bytes than are read
     ├── NotFound                a named thing does not exist
     ├── Denied                  the actor may not do this
     │   └── ApprovalNeeded      the actor may do this once somebody approved it
+    ├── TooMany                 this caller has asked too often, or for too much at once; says when to try again
     ├── ToolFailed              a tool was allowed, ran, and failed
+    │   └── TimedOut            it was ended because it took too long
     ├── UpstreamError           a model server failed or broke off in the middle of a reply
     └── RunFailed               a runbook ran and at least one required check did not pass
 
@@ -108,6 +111,12 @@ class TooLarge(BadRequest):
     status = 413
 
 
+class BadArguments(BadRequest):
+    """A tool's arguments are not those of its schema."""
+
+    status = 422
+
+
 class NotFound(SuiteError):
     status = 404
 
@@ -120,8 +129,18 @@ class ApprovalNeeded(Denied):
     pass
 
 
+class TooMany(SuiteError):
+    """More than a limit lets through; `facts["retry_after"]` is in seconds."""
+
+    status = 429
+
+
 class ToolFailed(SuiteError):
     status = 502
+
+
+class TimedOut(ToolFailed):
+    status = 408
 
 
 class UpstreamError(SuiteError):

@@ -20,7 +20,7 @@ from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, NotReady,
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.tools.builtin.files import FILE_TOOLS
 from suite.tools.schema import check_arguments
-from suite.tools.tool import Place, Tool, ToolResult
+from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
 
 PRIVATE_FOLDERS = ("run", "sqlite", "backups", "logs", "memory", "vectors")  # of the data directory: ours, not the user's documents
 PROBED = 10_000  # audit entries that deep() looks at
@@ -45,6 +45,7 @@ class _Attempt:
     actor: str
     cwd: Path
     kind: str = "tool_call"
+    watch: Watch = NOBODY
 
 
 class Tools:
@@ -108,7 +109,8 @@ class Tools:
         return {"tool_name": tool.name, "sensitivity": tool.sensitivity.lower(), "require_approval": asks, "permission": tool.permission,
                 "description": tool.description, "inputSchema": dict(tool.schema)}
 
-    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None) -> ToolResult:
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None,
+             watch: Watch | None = None) -> ToolResult:
         """Decide, record and run one call.
 
         `actor` may name somebody who may do no more than MCP_USER_ID, who is the default. Relative paths start in `cwd` where that lies in
@@ -120,7 +122,7 @@ class Tools:
         if self._failure is not None:
             raise NotReady(str(self._failure), part=self.name, retry_after=30)
         given = {} if arguments is None else arguments
-        attempt = _Attempt(name, given, actor or self.settings.mcp_user_id, cwd or self.workspace)
+        attempt = _Attempt(name, given, actor or self.settings.mcp_user_id, cwd or self.workspace, watch=watch or NOBODY)
         return self._call(attempt, self._speaks_for(attempt.actor))
 
     def _call(self, attempt: _Attempt, refusal: str | None = None) -> ToolResult:
@@ -148,7 +150,7 @@ class Tools:
         began = time.perf_counter()
         try:
             assert tool.run is not None  # only tools with a function are registered
-            text = json.dumps(tool.run(self._place(attempt.cwd), **arguments), ensure_ascii=False, allow_nan=False).encode()
+            text = json.dumps(tool.run(self._place(attempt.cwd), attempt.watch, **arguments), ensure_ascii=False, allow_nan=False).encode()
             value = json.loads(text)  # what a guest gets over HTTP: lists for tuples, text for odd keys
         except SuiteError as error:
             self._record(attempt, "denied" if isinstance(error, Denied) else "failed", str(error), decision_seq=allowed)

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from suite.errors import BadRequest
+from suite.errors import BadArguments, BadRequest
 
 _TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", dict: "object", list: "array"}
 _CHECKED = {"type", "enum", "minimum", "maximum", "minLength", "maxLength", "items", "properties", "required", "additionalProperties"}
@@ -35,6 +35,19 @@ def schema_of(function: Callable[..., Any], leave_out: frozenset[str] = frozense
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
+def output_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The schema of what a function gives: the fields of a TypedDict, or any object; more fields than named may always come."""
+    hint = get_type_hints(function, include_extras=True).get("return")
+    if not typing.is_typeddict(hint):
+        return {"type": "object"}
+    return _of_record(hint)
+
+
+def _of_record(record: Any) -> dict[str, Any]:
+    properties = {name: _of_type(hint, name) for name, hint in get_type_hints(record, include_extras=True).items()}
+    return {"type": "object", "properties": properties, "required": sorted(record.__required_keys__)}
+
+
 def _of_type(hint: Any, name: str) -> dict[str, Any]:
     if get_origin(hint) is typing.Annotated:
         inner, *extras = get_args(hint)
@@ -48,6 +61,8 @@ def _of_type(hint: Any, name: str) -> dict[str, Any]:
         choices = [_of_type(one, name) for one in get_args(hint)]
         if all(isinstance(choice.get("type"), str) for choice in choices):  # words such as `items` bind only values of their own kind
             return {word: value for choice in choices for word, value in choice.items()} | {"type": [choice["type"] for choice in choices]}
+    if typing.is_typeddict(hint):
+        return _of_record(hint)
     if get_origin(hint) is list:
         return {"type": "array", "items": _of_type(get_args(hint)[0], name)}
     if get_origin(hint) is dict or hint in _TYPES:
@@ -68,9 +83,9 @@ def refuse_unenforced(schema: Mapping[str, Any], where: str) -> None:
 
 
 def check_arguments(tool: str, schema: Mapping[str, Any], arguments: Any) -> dict[str, Any]:
-    """The arguments as a new dict; raises BadRequest that names the first one which is unknown, missing or of the wrong kind."""
+    """The arguments as a new dict; raises BadArguments that names the first one which is unknown, missing or of the wrong kind."""
     if not isinstance(arguments, Mapping):
-        raise BadRequest(f"Arguments of {tool} must be an object of names and values, not {type(arguments).__name__}.", param="arguments")
+        raise BadArguments(f"Arguments of {tool} must be an object of names and values, not {type(arguments).__name__}.", param="arguments")
     _check_object(tool, "", schema, arguments)
     return dict(arguments)
 
@@ -80,17 +95,17 @@ def _check_object(tool: str, path: str, schema: Mapping[str, Any], value: Mappin
     takes = f"it takes {', '.join(properties) or 'none'}"
     for name in value:
         if name not in properties:
-            raise BadRequest(f"{tool} has no argument {_named(path, str(name))}; {takes}.", param=str(name)[:80])
+            raise BadArguments(f"{tool} has no argument {_named(path, str(name))}; {takes}.", param=str(name)[:80])
     for name in schema.get("required", ()):
         if name not in value:
-            raise BadRequest(f"{tool} needs the argument {_named(path, name)}; {takes}.", param=name)
+            raise BadArguments(f"{tool} needs the argument {_named(path, name)}; {takes}.", param=name)
     for name, inner in value.items():
         _check_value(tool, f"{path}.{name}".lstrip("."), properties[name], inner)
 
 
 def _check_value(tool: str, path: str, schema: Mapping[str, Any], value: Any) -> None:
     def refuse(wanted: str) -> None:
-        raise BadRequest(f"Argument {path!r} of {tool} must be {wanted}, not {str(value)[:60]!r}.", param=path)
+        raise BadArguments(f"Argument {path!r} of {tool} must be {wanted}, not {str(value)[:60]!r}.", param=path)
 
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds

@@ -11,9 +11,10 @@ from typing import Any
 
 from suite import render
 from suite.access.decide import Decision
-from suite.tools.schema import refuse_unenforced, schema_of
+from suite.tools.schema import output_of, refuse_unenforced, schema_of
 
 PLACE = "place"  # a tool function with a parameter of this name is told where it runs
+WATCH = "watch"  # and one with this, how to tell how far it is
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,27 @@ class Place:
     private: tuple[Path, ...] = ()
 
 
+def _nobody(_done: float, _total: float | None, _text: str) -> None:
+    """Nobody waits for news."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a long call tells how far it is (`report(done, total, text)`) and learns that nobody waits for it any longer (`halted()`)."""
+
+    report: Callable[[float, float | None, str], None] = _nobody
+    halted: Callable[[], bool] = bool
+
+
+NOBODY = Watch()
+
+
 @dataclass(frozen=True)
 class Tool:
-    """Something that can be called. `run(place=…, **arguments)` is None in a guest, which calls over HTTP."""
+    """Something that can be called. `run(place, watch, **arguments)` is None in a guest, which calls over HTTP.
+
+    `schema` is what it takes and `output` what it gives, as JSON schemas.
+    """
 
     name: str
     description: str
@@ -35,35 +54,37 @@ class Tool:
     sensitivity: str = ""
     permission: str = ""
     run: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    output: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
 
     def __repr__(self) -> str:
         return f"Tool({self.name}, {self.sensitivity}, needs {self.permission})"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; `inputSchema` is the name that MCP gives it."""
-        return {"name": self.name, "description": self.description, "inputSchema": dict(self.schema), "sensitivity": self.sensitivity,
-                "permission": self.permission}
+        return {"name": self.name, "description": self.description, "inputSchema": dict(self.schema), "outputSchema": dict(self.output),
+                "sensitivity": self.sensitivity, "permission": self.permission}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Tool:
         """The tool that `to_dict` described, without its function."""
-        return cls(data["name"], data["description"], data["inputSchema"], data["sensitivity"], data["permission"])
+        return cls(data["name"], data["description"], data["inputSchema"], data["sensitivity"], data["permission"], output=data["outputSchema"])
 
 
 def tool_of(function: Callable[..., Any], *, name: str = "", schema: Mapping[str, Any] | None = None) -> Tool:
-    """A tool from a typed function; its first docstring line is the description, its schema is made from the signature unless given.
+    """A tool from a typed function; its first docstring line is the description, its schemas are made from the signature unless given.
 
-    Raises BadRequest for a schema that could not be enforced.
+    It gives an object: a TypedDict where its schema is to be known. Raises BadRequest for a schema that could not be enforced.
     """
     name = name or function.__name__
-    schema = schema_of(function, frozenset({PLACE})) if schema is None else dict(schema)
+    schema = schema_of(function, frozenset({PLACE, WATCH})) if schema is None else dict(schema)
     refuse_unenforced(schema, name)
-    told = PLACE in inspect.signature(function).parameters
+    told = {PLACE, WATCH} & inspect.signature(function).parameters.keys()
 
-    def run(place: Place, **arguments: Any) -> Any:
-        return function(**arguments, **({PLACE: place} if told else {}))
+    def run(place: Place, watch: Watch, **arguments: Any) -> Any:
+        given = {PLACE: place, WATCH: watch}
+        return function(**arguments, **{word: given[word] for word in told})
 
-    return Tool(name, (inspect.getdoc(function) or "").partition("\n")[0], schema, run=run)
+    return Tool(name, (inspect.getdoc(function) or "").partition("\n")[0], schema, run=run, output=output_of(function))
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,11 @@ def test_a_call_without_a_body_takes_the_defaults(port: Port) -> None:
 
 
 @pytest.mark.parametrize(("tool", "body", "headers", "status", "kind"), [
-    ("no_such_tool", {}, {}, 404, "NotFound"), ("read_file", {}, {}, 400, "BadRequest"), ("read_file", {"path": "a", "b": 1}, {}, 400, "BadRequest"),
+    ("no_such_tool", {}, {}, 404, "NotFound"), ("read_file", {}, {}, 422, "BadArguments"), ("read_file", {"path": "a", "b": 1}, {}, 422, "BadArguments"),
     ("read_file", {"path": "../outside.txt"}, {}, 403, "Denied"), ("read_file", {"path": "none"}, {}, 404, "NotFound"),
     ("switch_model", {}, {}, 403, "Denied"), ("write_file", {}, {}, 403, "ApprovalNeeded"), ("git_status", {}, {}, 502, "ToolFailed"),
     ("list_files", {}, {"X-Actor": "mallory"}, 403, "Denied"), ("list_files", {}, {"X-Actor": "admin_user"}, 403, "Denied"),
-    ("read_file", {"arguments": "README.md"}, {}, 400, "BadRequest"),
+    ("read_file", {"arguments": "README.md"}, {}, 422, "BadArguments"),
     ("read_file", [], {}, 422, "BadRequest"), ("read_file", "x", {}, 422, "BadRequest"),
     ("read_file", {"path": "\ud800"}, {}, 400, "BadRequest"), ("read_file", {"path": "\0"}, {}, 400, "BadRequest"),
 ])

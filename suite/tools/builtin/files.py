@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from suite.errors import BadRequest, Denied, NotFound
 from suite.tools.tool import Place, Tool, tool_of
@@ -25,7 +25,26 @@ _PATH = {"description": "Path inside the workspace; relative ones start in the c
 _THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def read_file(path: Annotated[str, _PATH], place: Place) -> dict[str, Any]:
+class Read(TypedDict):
+    """The text of a file: `size` in characters, `type` the suffix of its name."""
+
+    path: str
+    content: str
+    size: int
+    bytes: int
+    type: str
+
+
+class Listing(TypedDict):
+    """Names in a folder, `count` of them in all, `left_out` not shown."""
+
+    path: str
+    files: list[str]
+    count: int
+    left_out: int
+
+
+def read_file(path: Annotated[str, _PATH], place: Place) -> Read:
     """Read a UTF-8 text file of the workspace (at most 1 MB)."""
     parts = _settle(path, place)
     with _folder(place, parts[:-1], path) as folder:
@@ -40,7 +59,7 @@ def read_file(path: Annotated[str, _PATH], place: Place) -> dict[str, Any]:
     return {"path": _shown(parts), "content": content, "size": len(content), "bytes": len(data), "type": Path(parts[-1]).suffix}
 
 
-def list_files(place: Place, path: Annotated[str, _PATH] = ".") -> dict[str, Any]:
+def list_files(place: Place, path: Annotated[str, _PATH] = ".") -> Listing:
     """List the names in a folder of the workspace (at most 1000); folders end with a slash."""
     parts = _settle(path, place)
     with _folder(place, parts, path) as folder:
