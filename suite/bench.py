@@ -25,6 +25,7 @@ from suite.serving.listing import ModelTable
 from suite.serving.reply import Reply, ReplyStream
 from suite.settings import Settings, load
 from suite.storage.place import open_data_dir
+from suite.tools.desk import ApprovalsFace
 from suite.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -129,6 +130,11 @@ class Bench:
     def tools(self) -> Toolbox:
         """The tools, behind permissions and the audit trail: list, call."""
         return self._live(self._tools)
+
+    @property
+    def approvals(self) -> ApprovalsFace:
+        """Calls that wait for an approval: list, approve, reject, cancel; with `key`, an API key, as its actor."""
+        return self._live(self._behind.approvals)
 
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""

@@ -17,6 +17,7 @@
     ├── NotFound                a named thing does not exist
     ├── Denied                  the actor may not do this
     │   └── ApprovalNeeded      the actor may do this once somebody approved it
+    ├── NotPending              what is to be decided was decided already, or its time is over
     ├── TooMany                 this caller has asked too often, or for too much at once; says when to try again
     ├── ToolFailed              a tool was allowed, ran, and failed
     │   └── TimedOut            it was ended because it took too long
@@ -126,7 +127,13 @@ class Denied(SuiteError):
 
 
 class ApprovalNeeded(Denied):
-    pass
+    """Nobody has refused: the call waits. `facts["approval"]` is the id to approve, `facts["expires"]` when that is over (UTC seconds since 1970)."""
+
+    status = 202
+
+
+class NotPending(SuiteError):
+    status = 409
 
 
 class TooMany(SuiteError):

@@ -111,9 +111,14 @@ TABLE: tuple[Setting, ...] = (
     _s("ttl_check_interval", float, 3600.0, "Seconds between two sweeps of expired memories.", low=0.05, high=86_400),
     _s("memory_backup_cron", str, "03:00", "Local time of the daily backup, HH:MM."),
     _s("rbac_enabled", bool, True, "Whether roles decide who may call which tool.", identity=True),
-    _s("security_mode", str, "normal", "`strict` asks for approval from MEDIUM sensitivity on, `normal` from HIGH on.", identity=True,
-       choices=("normal", "strict")),
-    _s("mcp_user_id", str, "admin_user", "The actor that calls tools when none is named."),
+    _s("security_mode", str, "", "From which sensitivity on calls need an approval: `legacy` CRITICAL, `normal` HIGH, `strict` MEDIUM; when empty "
+       "`normal`, in stage prod `strict`.", identity=True, choices=("", "legacy", "normal", "strict")),
+    _s("approval_workflow_enabled", bool, True, "Whether sensitive calls wait for an approval; when false they go ahead, which the record says.",
+       identity=True),
+    _s("approval_timeout", float, 300.0, "Seconds that a call waits for an approval, and that a grant then holds.", low=1, high=86_400),
+    _s("approval_max_pending", int, 50, "Calls that may wait for an approval at once; one more is refused with 429.", low=1, high=10_000),
+    _s("rate_limit_enabled", bool, True, "Whether tools may be called only so often, and so often at once, by one actor.", identity=True),
+    _s("mcp_user_id", str, "local-owner", "The actor that the kernel's owner is when they call tools."),
 )
 _BY_NAME = {row.name: row for row in TABLE}
 PATHS_UNDER_DATA = {"models_dir": "models", "reports_dir": "reports"}

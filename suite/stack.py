@@ -16,7 +16,9 @@ import psutil
 
 from suite import __version__, checkout
 from suite.access.actor import Actors
+from suite.access.apikey import ApiKeys
 from suite.access.audit import Audit
+from suite.access.identify import Door
 from suite.access.key import create_key
 from suite.access.policy import load_policy
 from suite.backup import source
@@ -49,6 +51,7 @@ from suite.serving.server import ModelServer
 from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
 from suite.tools.call import Tools
+from suite.tools.desk import Desk
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
@@ -122,6 +125,8 @@ class Stack:
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
         self.audit, self.actors = Audit(self.storage), Actors(self.storage, load_policy())
+        self.keys = ApiKeys(self.storage, self.actors)
+        self.door = Door(self.key, self.keys, s.mcp_user_id)
         self.record = self._record()
         models = profile(s.profile)
         residence = Residence(models)
@@ -150,6 +155,7 @@ class Stack:
         self.metrics.registry.register(MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
+        self.approvals = Desk(tools.approver, self.door)
         self._closers += [part.close for part in self.parts.values()]
 
     def _jobs(self, memory: Memory) -> list[Job]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.access.actor import Actors
+from suite.access.apikey import ApiKeys
 from suite.access.audit import Audit
 from suite.settings import Settings, load
 from suite.storage.engine import Storage, open_storage
@@ -23,6 +24,7 @@ class Stage:
     audit: Audit
     actors: Actors
     tools: Tools
+    keys: ApiKeys
 
 
 def set_stage(root: Path, **settings: object) -> Stage:
@@ -39,9 +41,10 @@ def set_stage(root: Path, **settings: object) -> Stage:
 def open_stage(root: Path, **settings: object) -> Stage:
     """The stage on the files that `set_stage` left at `root`."""
     workspace = root / "작업 공간"
-    loaded = load({"workspace_dir": str(workspace), "data_dir": str(root / "data"), **settings}, environ={}, cwd=workspace)
+    given = {"workspace_dir": str(workspace), "data_dir": str(root / "data"), "mcp_user_id": "admin_user", **settings}
+    loaded = load(given, environ={}, cwd=workspace)
     storage = open_storage("", root / "data")
     audit, actors = Audit(storage), Actors(storage)
     tools = Tools(audit, actors, loaded.workspace_dir, loaded)
     tools.start()
-    return Stage(root, workspace, storage, loaded, audit, actors, tools)
+    return Stage(root, workspace, storage, loaded, audit, actors, tools, ApiKeys(storage, actors))

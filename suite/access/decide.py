@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from suite.access.policy import ASK_FROM
+from suite.access.mode import MODES, STRICTEST
 
 if TYPE_CHECKING:
     from suite.access.actor import Actor
@@ -45,20 +45,34 @@ def decide(actor: Actor | None, permission: Permission, policy: Policy, *, asked
     """Decide for `actor` (None: nobody of the name `asked` is known).
 
     `rbac` false leaves the roles aside, not the rest: the actor must be known and active, and sensitive tools still need approval.
-    `mode` is SECURITY_MODE; an unknown mode is treated as the strictest.
+    `mode` is the name of a Mode; an unknown one is treated as the strictest.
     """
-    if actor is None:
-        return Decision("deny", f"Actor {asked[:80]!r} is not known; name a known actor or add this one.")
-    if not actor.active:
-        return Decision("deny", f"Actor {actor.name!r} is switched off; an administrator can switch it on again.")
-    if rbac and actor.role not in policy.roles:
-        return Decision("deny", f"Actor {actor.name!r} has the role {actor.role!r}, which the policy does not know; give it one of "
-                                f"{', '.join(policy.roles)}.")
-    if rbac and not policy.holds(actor.role, permission.name):
-        return Decision("deny", f"Role {actor.role!r} of actor {actor.name!r} does not hold the permission {permission.name!r} that "
-                                f"{permission.tool} needs.")
+    refusal = _refusal(actor, permission.name, permission.tool, policy, asked, rbac)
+    if refusal or actor is None:
+        return Decision("deny", refusal)
     why = f"role {actor.role!r} holds {permission.name!r}" if rbac else "RBAC_ENABLED is false, so roles were not asked"
     level = permission.sensitivity
-    if level >= ASK_FROM.get(mode, min(ASK_FROM.values())):
+    if level >= MODES.get(mode, STRICTEST).ask_from:
         return Decision("ask", f"{permission.tool} is of {level.name} sensitivity and needs an approval in security mode {mode!r} ({why}).")
     return Decision("allow", f"Actor {actor.name!r} may use {permission.tool}: {why}.")
+
+
+def decide_act(actor: Actor | None, act: str, policy: Policy, *, asked: str = "") -> Decision:
+    """Decide for a permission that belongs to no tool, e.g. `approvals.decide`; RBAC_ENABLED does not open these."""
+    refusal = _refusal(actor, act, "this", policy, asked, rbac=True)
+    if refusal or actor is None:
+        return Decision("deny", refusal)
+    return Decision("allow", f"Role {actor.role!r} of actor {actor.name!r} holds {act!r}.")
+
+
+def _refusal(actor: Actor | None, permission: str, what: str, policy: Policy, asked: str, rbac: bool) -> str:
+    """Why the actor may not; empty when nothing stands against it."""
+    if actor is None:
+        return f"Actor {asked[:80]!r} is not known; name a known actor or add this one."
+    if not actor.active:
+        return f"Actor {actor.name!r} is switched off; an administrator can switch it on again."
+    if rbac and actor.role not in policy.roles:
+        return f"Actor {actor.name!r} has the role {actor.role!r}, which the policy does not know; give it one of {', '.join(policy.roles)}."
+    if rbac and not policy.holds(actor.role, permission):
+        return f"Role {actor.role!r} of actor {actor.name!r} does not hold the permission {permission!r} that {what} needs."
+    return ""

@@ -6,22 +6,28 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from suite.access.permission import Permission, Sensitivity
+from suite.access.permission import Effect, Permission, Sensitivity
 from suite.errors import SettingsError
 
-ASK_FROM = {"normal": Sensitivity.HIGH, "strict": Sensitivity.MEDIUM}  # SECURITY_MODE -> where approval begins
+_EFFECTS = get_args(Effect)
 
 
 class Policy:
-    """The loaded policy: tools' permissions, roles' holdings, and the actors of a new database."""
+    """The loaded policy: tools' permissions, `acts` that are permissions without a tool, roles' holdings, and the actors of a new database."""
 
-    def __init__(self, tools: Mapping[str, Permission], roles: Mapping[str, frozenset[str]], actors: Mapping[str, str]) -> None:
-        self.tools, self.roles, self.actors = dict(tools), dict(roles), dict(actors)
+    def __init__(self, tools: Mapping[str, Permission], roles: Mapping[str, frozenset[str]], actors: Mapping[str, str],
+                 acts: Mapping[str, str] | None = None) -> None:
+        self.tools, self.roles, self.actors, self.acts = dict(tools), dict(roles), dict(actors), dict(acts or {})
 
     def __repr__(self) -> str:
         return f"Policy({len(self.roles)} roles, {len(self.tools)} tools)"
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """Every permission that there is, those of tools first."""
+        return (*(row.name for row in self.tools.values()), *self.acts)
 
     def permission(self, tool: str) -> Permission | None:
         """The row of a tool; None when it has none."""
@@ -54,16 +60,31 @@ def load_policy(file: Path | None = None) -> Policy:
 
 
 def _policy(data: Mapping[str, Any], where: str) -> Policy:
-    tools = {tool: Permission(tool, row["permission"], Sensitivity.parse(row["sensitivity"])) for tool, row in data["tools"].items()}
-    known = {row.name for row in tools.values()}
+    tools = {tool: _row(tool, row, where) for tool, row in data["tools"].items()}
+    acts = {str(name): str(sentence) for name, sentence in data.get("acts", {}).items()}
+    known = {row.name for row in tools.values()} | acts.keys()
     roles = {name: _holdings(name, data["roles"], where) for name in data["roles"]}
     for role, holdings in roles.items():
         if strange := sorted(holdings - known):
-            raise SettingsError(f"Role {role!r} in {where} holds {strange[0]!r}, which no tool asks for; mend the name.")
+            raise SettingsError(f"Role {role!r} in {where} holds {strange[0]!r}, which no tool and no act asks for; mend the name.")
     for actor, role in data.get("actors", {}).items():
         if role not in roles:
             raise SettingsError(f"Actor {actor!r} in {where} has the unknown role {role!r}; known are {', '.join(roles)}.")
-    return Policy(tools, roles, data.get("actors", {}))
+    return Policy(tools, roles, data.get("actors", {}), acts)
+
+
+def _row(tool: str, row: Mapping[str, Any], where: str) -> Permission:
+    numbers = {name: row.get(name, getattr(Permission, name)) for name in ("calls", "seconds", "burst")}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < (name == "seconds"):
+            raise SettingsError(f"The row of {tool} in {where} has {name} = {value!r}; it must be a whole number from {int(name == 'seconds')} on.")
+    effect, web = row.get("effect", "changes"), row.get("web", False)
+    if effect not in _EFFECTS or not isinstance(web, bool):
+        raise SettingsError(f"The row of {tool} in {where} has effect = {effect!r}, web = {web!r}; use one of {', '.join(_EFFECTS)}, and true or "
+                            "false.")
+    if strange := sorted(row.keys() - {"permission", "sensitivity", "effect", "web", *numbers}):
+        raise SettingsError(f"The row of {tool} in {where} has {strange[0]!r}, which means nothing; remove it.")
+    return Permission(tool, row["permission"], Sensitivity.parse(row["sensitivity"]), **numbers, effect=effect, web=web)
 
 
 def _holdings(name: str, roles: Mapping[str, Any], where: str) -> frozenset[str]:

@@ -21,6 +21,7 @@ class Served(Protocol):
 
     parts: Mapping[str, Part]
     key: Any
+    door: Any
     backups: Any
     metrics: Any
     settings: Any
@@ -37,7 +38,7 @@ def apps(stack: Served) -> dict[str, Guard]:
         "api-gateway": gateway.app(parts["api-gateway"]), "inference-chat": model.app(parts["inference-chat"]),
         "inference-code": model.app(parts["inference-code"]), "embedding": embedding.app(parts["embedding"]),
         "qdrant": vectors.app(parts["qdrant"]), "rag": retrieval.app(parts["rag"]), "memory-api": memory.app(parts["memory-api"]),
-        "mcp-server": tools.app(parts["mcp-server"], stack.key.matches, stack.settings.bind),
+        "mcp-server": tools.app(parts["mcp-server"], stack.door.identify, stack.settings.bind),
     }
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
@@ -49,7 +50,8 @@ def apps(stack: Served) -> dict[str, Guard]:
     for name, app in made.items():
         _add_questions(app, parts[name], stack.metrics, *series.get(name, ()))
         add_problems(app)
-        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe)
+        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe,
+                                   stack.door if name == "mcp-server" else None)
     return guarded_apps
 
 

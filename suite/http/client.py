@@ -9,6 +9,8 @@ import httpx
 
 from suite.errors import HostGone, from_dict
 
+ACCEPTED = 202  # only for what waits for an approval, which is an error here: there is no result yet
+
 
 class Client(httpx.Client):
     """An httpx client for one base URL; raises our errors for refusals, HostGone when nobody answers."""
@@ -28,7 +30,7 @@ class Client(httpx.Client):
         except httpx.TransportError as error:
             raise HostGone(f"Nobody answers at {self.base_url} ({error}): the host has ended; "
                            "call suite.start() again, it finds the new host or becomes one.") from error
-        if response.is_error:
+        if response.is_error or response.status_code == ACCEPTED:
             raise from_dict(_json(response), response.status_code)
         return response
 

@@ -7,6 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from anyio.to_thread import run_sync
+
+from suite.access.apikey import PREFIX
+from suite.access.caller import Caller
+from suite.access.identify import Door
 from suite.errors import Denied, SuiteError
 
 OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez"})
@@ -17,10 +22,15 @@ Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[
 
 
 class Guard:
-    """ASGI layer around one app. `matches` says whether a token is ours; `observe(part, path, status, seconds)` counts the request."""
+    """ASGI layer around one app. `matches` says whether a token is ours; `observe(part, path, status, seconds)` counts the request.
 
-    def __init__(self, app: Asgi, part: str, matches: Callable[[str], bool], bind: str, observe: Callable[[str, str, int, float], None]) -> None:
-        self.app, self.part, self.matches, self.observe = app, part, matches, observe
+    With a `door` the API keys of actors open the port too, and routes find who called in `request.state.caller`. `request.state.trusted` says
+    whether it is the kernel's owner.
+    """
+
+    def __init__(self, app: Asgi, part: str, matches: Callable[[str], bool], bind: str, observe: Callable[[str, str, int, float], None],
+                 door: Door | None = None) -> None:
+        self.app, self.part, self.matches, self.observe, self.door = app, part, matches, observe, door
         self.hosts = LOOPBACK | {bind}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
@@ -37,9 +47,10 @@ class Guard:
 
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            error, code = self._refusal(scope["path"], headers)
+            caller = await self._caller(headers)
+            error, code = self._refusal(scope["path"], headers, caller)
             if error is None:
-                scope.setdefault("state", {})["trusted"] = self._token(headers) is not None
+                scope.setdefault("state", {}).update(caller=caller, trusted=caller is not None and caller.owner)
                 await self.app(scope, receive, watched)
             else:
                 await _answer(watched, error, code)
@@ -47,21 +58,27 @@ class Guard:
             route = getattr(scope.get("route"), "path", "") or ("refused" if status in (401, 403, 421) else "other")
             self.observe(self.part, route, status, time.monotonic() - began)
 
-    def _refusal(self, path: str, headers: dict[str, str]) -> tuple[SuiteError | None, int]:
+    def _refusal(self, path: str, headers: dict[str, str], caller: Caller | None) -> tuple[SuiteError | None, int]:
         host = headers.get("host", "")
         if _hostname(host.lower()) not in self.hosts:
             return Denied(f"Host {host[:80]!r} is not this machine; call the port by 127.0.0.1 or localhost."), 421
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":  # compared as text: nothing that is sent here is parsed
             return Denied(f"Origin {origin[:80]!r} may not call this port; there is no CORS here."), 403
-        if path not in OPEN_PATHS and self._token(headers) is None:
+        if path not in OPEN_PATHS and caller is None:
             return Denied("A bearer token is needed; its file is named in run/host.json of the data directory."), 401
         return None, 0
 
-    def _token(self, headers: dict[str, str]) -> str | None:
+    async def _caller(self, headers: dict[str, str]) -> Caller | None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         token = token if scheme.lower() == "bearer" else headers.get("api-key", "")  # api-key: what Qdrant's clients send
-        return token if token and self.matches(token) else None
+        if not token or (self.door is None and not self.matches(token)):
+            return None
+        if self.door is None:
+            return Caller("", client="http")
+        if token.startswith(PREFIX):  # looked up in the database, where others may be waiting
+            return await run_sync(self.door.identify, token)
+        return self.door.identify(token)
 
 
 def _hostname(host: str) -> str:

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 import httpx
 
+from suite.access.caller import Caller
 from suite.errors import BadRequest
-from suite.tools.tool import Tool, ToolResult
+from suite.tools.tool import Tool, ToolResult, Watch
 
 
 class RemoteTools:
@@ -29,8 +30,14 @@ class RemoteTools:
         found: dict[str, Any] = self.client.get(f"/tool-info/{quote(name, safe='')}").json()
         return found
 
-    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None) -> ToolResult:
-        """Decide, record and run one call on the host; raises what the host raised."""
+    def used(self, name: str, actor: str = "") -> dict[str, Any]:
+        """How much of a tool's limits an actor has used; raises NotFound."""
+        found: dict[str, Any] = self.client.get(f"/rate-limits/{quote(name, safe='')}", params={"user_id": actor}).json()
+        return found
+
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None,
+             watch: Watch | None = None, caller: Caller | None = None) -> ToolResult:
+        """Decide, record and run one call on the host, which knows who calls by the token; raises what the host raised."""
         headers = {name: quote(str(value)) for name, value in (("X-Actor", actor), ("X-Cwd", cwd)) if value}
         try:
             body = json.dumps({"arguments": {} if arguments is None else arguments}, allow_nan=False).encode()

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 from urllib.parse import unquote
 
-from fastapi import Body, FastAPI, Header
+from fastapi import Body, FastAPI, Header, Request
 from starlette.routing import Route
 
+from suite.access.approve import Approver
+from suite.access.caller import Caller
+from suite.http.approvals import add_approvals, caller_of
 from suite.tools.server import PATH, mcp_app
-from suite.tools.tool import Tool, ToolResult
+from suite.tools.tool import Tool, ToolResult, Watch
 
 
 class ToolPart(Protocol):
     """The part behind this port."""
 
     workspace: Path
+    approver: Approver
 
     def list(self) -> list[Tool]:
         """The registered tools."""
@@ -26,16 +30,20 @@ class ToolPart(Protocol):
     def info(self, name: str) -> dict[str, Any]:
         """What a call of one takes."""
 
-    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None) -> ToolResult:
+    def used(self, name: str, actor: str = "") -> dict[str, Any]:
+        """How much of its limits an actor has used."""
+
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None,
+             watch: Watch | None = None, caller: Caller | None = None) -> ToolResult:
         """Call one."""
 
 
-def app(part: ToolPart, matches: Callable[[str], bool], bind: str = "127.0.0.1") -> FastAPI:
-    """The app; `matches` tells the bearer token of this stack, which MCP clients send too.
+def app(part: ToolPart, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> FastAPI:
+    """The app; `identify` tells who holds a bearer token, the stack's or an API key, which MCP clients send too.
 
-    `X-Actor` may name an actor who may do less than MCP_USER_ID, `X-Cwd` the caller's folder (both percent-encoded).
+    `X-Actor` may name an actor who may do less than the caller, `X-Cwd` the caller's folder (both percent-encoded).
     """
-    mcp = mcp_app(part, matches, bind)
+    mcp = mcp_app(part, identify, bind)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -52,13 +60,19 @@ def app(part: ToolPart, matches: Callable[[str], bool], bind: str = "127.0.0.1")
     def tool_info(name: str) -> dict[str, Any]:
         return part.info(name)
 
+    @served.get("/rate-limits/{name:path}")
+    def rate_limits(request: Request, name: str, user_id: str = "") -> dict[str, Any]:
+        return part.used(name, user_id or caller_of(request).actor)
+
     @served.post("/tools/{name:path}/call")  # a name with a slash is a name nobody has, not another route
-    def call(name: str, body: Annotated[dict[str, Any] | None, Body()] = None, x_actor: Annotated[str, Header()] = "",
+    def call(request: Request, name: str, body: Annotated[dict[str, Any] | None, Body()] = None, x_actor: Annotated[str, Header()] = "",
              x_cwd: Annotated[str, Header()] = "") -> dict[str, Any]:
-        result = part.call(name, _arguments(body or {}), actor=unquote(x_actor) or None, cwd=Path(unquote(x_cwd)) if x_cwd else part.workspace)
+        result = part.call(name, _arguments(body or {}), actor=unquote(x_actor) or None, cwd=Path(unquote(x_cwd)) if x_cwd else part.workspace,
+                           caller=caller_of(request))
         body = result.to_dict()
         return {"success": True, "result": body.pop("value"), **body}
 
+    add_approvals(served, part)
     served.router.routes.append(Route(PATH, endpoint=mcp))  # one path, so that routes added later are not shadowed by a mount
     return served
 

@@ -13,6 +13,7 @@ _BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE
 _PAIR = re.compile(r"\b([A-Za-z0-9_-]*(?:token|password|passwd|secret|api[_-]?key))(\"?\s*[=:]\s*\"?)([^\s\"'&,;]+)", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)([^/\s:@]+):([^/\s@]+)@")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_API_KEY = re.compile(r"\bsuite_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")  # access/apikey.py
 
 
 def is_secret(name: str) -> bool:
@@ -22,8 +23,8 @@ def is_secret(name: str) -> bool:
 
 
 def masked_text(text: str) -> str:
-    """The text with bearer strings, `password=…` pairs, passwords in URLs and private keys replaced by `***`."""
-    text = _PRIVATE_KEY.sub(MASK, text)
+    """The text with bearer strings, `password=…` pairs, passwords in URLs, our API keys and private keys replaced by `***`."""
+    text = _API_KEY.sub(MASK, _PRIVATE_KEY.sub(MASK, text))
     text = _BEARER.sub(lambda found: f"{found[1]} {MASK}", text)
     text = _IN_URL.sub(lambda found: f"{found[1]}:{MASK}@", text)
     return _PAIR.sub(lambda found: found[0] if _COUNTS.fullmatch(found[1]) else f"{found[1]}{found[2]}{MASK}", text)

@@ -1,25 +1,25 @@
-"""Calls of tools: found, decided, recorded, run, recorded again."""
+"""The part `mcp-server`: the registered tools and the one way to call them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from suite.access.actor import Actors
+from suite.access.approval import Approvals
+from suite.access.approve import Approver
 from suite.access.audit import Audit
-from suite.access.decide import Decision, decide
-from suite.access.event import Event
+from suite.access.caller import Caller
+from suite.access.limit import Limits
+from suite.access.mode import mode_of
+from suite.access.opening import Openings
 from suite.access.permission import Permission
-from suite.access.policy import ASK_FROM
-from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, NotReady, SuiteError, ToolFailed
+from suite.errors import BadRequest, Denied, NotFound, NotReady, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.tools.builtin.files import FILE_TOOLS
-from suite.tools.schema import check_arguments
+from suite.tools.pipeline import AccessSettings, Attempt, Pipeline, unknown
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
 
 PRIVATE_FOLDERS = ("run", "sqlite", "backups", "logs", "memory", "vectors")  # of the data directory: ours, not the user's documents
@@ -27,35 +27,29 @@ PROBED = 10_000  # audit entries that deep() looks at
 STRANGER = "nobody-known"  # the actor of the probe that must be denied
 
 
-class ToolSettings(Protocol):
+class ToolSettings(AccessSettings, Protocol):
     """The settings that tools read."""
 
     data_dir: Path
-    mcp_user_id: str
-    rbac_enabled: bool
-    security_mode: str
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One call on its way: who wants what, and how the audit names it."""
-
-    tool: str
-    arguments: Mapping[str, Any]
-    actor: str
-    cwd: Path
-    kind: str = "tool_call"
-    watch: Watch = NOBODY
+    approval_timeout: float
+    approval_max_pending: int
 
 
 class Tools:
-    """The part `mcp-server`: the registered tools and the one way to call them."""
+    """The part `mcp-server`: the registered tools and the one way to call them.
+
+    `approver` decides about calls that wait, `openings` are the times in which none has to.
+    """
 
     name = "mcp-server"
 
     def __init__(self, audit: Audit, actors: Actors, workspace: Path, settings: ToolSettings, tools: Iterable[Tool] = FILE_TOOLS) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.workspace = workspace
+        approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
+        self.approver, self.openings = Approver(approvals, actors, audit, settings), Openings(audit.storage, actors, audit)
+        self.limits = Limits()
+        self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits)
         self._tools: dict[str, Tool] = {}
         self._offered = tuple(tools)
         self._open = False
@@ -105,68 +99,52 @@ class Tools:
     def info(self, name: str) -> dict[str, Any]:
         """A tool's description and what a call of it takes; raises NotFound."""
         tool = self._find(name)
-        asks = self._permission(tool).sensitivity >= ASK_FROM[self.settings.security_mode]
-        return {"tool_name": tool.name, "sensitivity": tool.sensitivity.lower(), "require_approval": asks, "permission": tool.permission,
-                "description": tool.description, "inputSchema": dict(tool.schema)}
+        row = self._permission(tool)
+        asks = self.settings.approval_workflow_enabled and row.sensitivity >= mode_of(self.settings).ask_from
+        return {"tool_name": tool.name, "sensitivity": tool.sensitivity.lower(), "require_approval": asks, "max_concurrent": row.at_once,
+                "permission": tool.permission, "description": tool.description, "inputSchema": dict(tool.schema), "effect": row.effect,
+                "web": row.web}
+
+    def used(self, name: str, actor: str = "") -> dict[str, Any]:
+        """How much of a tool's limits an actor has used (default: MCP_USER_ID), by the original's names; raises NotFound."""
+        actor = actor or self.settings.mcp_user_id
+        row = self._permission(self._find(name))
+        used = self.limits.used(actor, row)
+        return {"tool_name": name, "user_id": actor, "current_count": used.calls, "max_requests": row.calls, "burst_size": row.burst,
+                "time_window": row.seconds, "concurrent_executions": used.running, "max_concurrent": row.at_once, "remaining": used.remaining,
+                "enabled": self.settings.rate_limit_enabled}
+
+    def owner(self, client: str = "kernel") -> Caller:
+        """Whoever works in the kernel, or holds its access token."""
+        return Caller(self.settings.mcp_user_id, client=client)
 
     def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None,
-             watch: Watch | None = None) -> ToolResult:
-        """Decide, record and run one call.
+             watch: Watch | None = None, caller: Caller | None = None) -> ToolResult:
+        """Limit, decide, record and run one call.
 
-        `actor` may name somebody who may do no more than MCP_USER_ID, who is the default. Relative paths start in `cwd` where that lies in
-        the workspace, else in the workspace.
-        Raises NotFound (no such tool), Denied, ApprovalNeeded, BadRequest (arguments), ToolFailed, StorageError (not recorded, so not run).
+        `caller` is who proved to be behind it (None: the kernel's owner); `actor` may name somebody who may do no more. Relative paths start in
+        `cwd` where that lies in the workspace, else in the workspace.
+        Raises NotFound (no such tool), TooMany, Denied, ApprovalNeeded, BadArguments, ToolFailed, StorageError (not recorded, so not run).
         """
         if not self._open:
             raise NotReady("The tools are not started; call suite.start().", part=self.name, retry_after=5)
         if self._failure is not None:
             raise NotReady(str(self._failure), part=self.name, retry_after=30)
-        given = {} if arguments is None else arguments
-        attempt = _Attempt(name, given, actor or self.settings.mcp_user_id, cwd or self.workspace, watch=watch or NOBODY)
-        return self._call(attempt, self._speaks_for(attempt.actor))
+        caller = caller or self.owner()
+        return self._call(Attempt(name, {} if arguments is None else arguments, actor or caller.actor, caller, cwd or self.workspace,
+                                  watch=watch or NOBODY))
 
-    def _call(self, attempt: _Attempt, refusal: str | None = None) -> ToolResult:
+    def _call(self, attempt: Attempt) -> ToolResult:
         try:
             tool = self._find(attempt.tool)
         except NotFound as error:
-            self._record(attempt, "failed", str(error))
+            self._pipeline.record(attempt, "failed", str(error))
             raise
-        decision = Decision("deny", refusal) if refusal else self._decide(attempt, tool)
-        if decision.outcome == "deny":
-            seq = self._record(attempt, "denied", decision.reason).seq
-            raise Denied(decision.reason, tool=tool.name, actor=attempt.actor, audit_seq=seq)
-        try:
-            arguments = check_arguments(tool.name, tool.schema, attempt.arguments)
-        except BadRequest as error:
-            self._record(attempt, "failed", str(error))
-            raise
-        if decision.outcome == "ask":
-            seq = self._record(attempt, "ask", decision.reason).seq
-            raise ApprovalNeeded(decision.reason, tool=tool.name, actor=attempt.actor, audit_seq=seq)
-        allowed = self._record(attempt, "allowed", decision.reason)  # raises when it cannot be written, and then nothing runs
-        return self._run(attempt, tool, arguments, decision, allowed.seq)
-
-    def _run(self, attempt: _Attempt, tool: Tool, arguments: dict[str, Any], decision: Decision, allowed: int) -> ToolResult:
-        began = time.perf_counter()
-        try:
-            assert tool.run is not None  # only tools with a function are registered
-            text = json.dumps(tool.run(self._place(attempt.cwd), attempt.watch, **arguments), ensure_ascii=False, allow_nan=False).encode()
-            value = json.loads(text)  # what a guest gets over HTTP: lists for tuples, text for odd keys
-        except SuiteError as error:
-            self._record(attempt, "denied" if isinstance(error, Denied) else "failed", str(error), decision_seq=allowed)
-            raise
-        except Exception as error:  # the edge of foreign code: every failure becomes one error and one audit entry
-            reason = f"{tool.name} failed ({type(error).__name__}: {str(error)[:200]}); the audit entry {allowed} has its arguments."
-            self._record(attempt, "failed", reason, decision_seq=allowed)
-            raise ToolFailed(reason, tool=tool.name) from error
-        seconds = time.perf_counter() - began
-        done = self._record(attempt, "done", f"{tool.name} ended after {seconds:.3f} s.", decision_seq=allowed, seconds=round(seconds, 6),
-                            result={"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()})
-        return ToolResult(tool.name, value, attempt.actor, decision, seconds, done.seq)
+        return self._pipeline.run(attempt, tool, self._permission(tool), self._place(attempt.cwd))
 
     def _find(self, name: str) -> Tool:
         if name not in self._tools:
-            raise NotFound(f"There is no tool {name[:80]!r}; known are {', '.join(sorted(self._tools)) or 'none'}.", param="name")
+            raise unknown(name, sorted(self._tools))
         return self._tools[name]
 
     def _permission(self, tool: Tool) -> Permission:
@@ -174,32 +152,11 @@ class Tools:
         assert row is not None  # register() refused tools without a row
         return row
 
-    def _decide(self, attempt: _Attempt, tool: Tool) -> Decision:
-        actor = self.actors.find(attempt.actor)
-        return decide(actor, self._permission(tool), self.policy, asked=attempt.actor, rbac=self.settings.rbac_enabled,
-                      mode=self.settings.security_mode)
-
-    def _speaks_for(self, name: str) -> str | None:
-        """Why the holder of the key may not act as `name`; None when they may. The key is that of MCP_USER_ID."""
-        owner = self.settings.mcp_user_id
-        if name == owner:
-            return None
-        actor, ceiling = self.actors.find(name), self.actors.find(owner)
-        if actor is None:
-            return None  # decide() denies it with its own sentence
-        if ceiling is None or not ceiling.active or not self.policy.covers(ceiling.role, actor.role):
-            return f"Actor {owner!r} may not act as {name!r}, whose role {actor.role!r} may do more; name an actor who may do less."
-        return None
-
     def _place(self, cwd: Path) -> Place:
         data = self.settings.data_dir
         cwd = cwd.resolve()
         inside = cwd == self.workspace or self.workspace in cwd.parents
         return Place(self.workspace, cwd if inside else self.workspace, tuple((data / name).resolve() for name in PRIVATE_FOLDERS))
-
-    def _record(self, attempt: _Attempt, outcome: Any, reason: str, **detail: Any) -> Event:
-        return self.audit.record(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason,
-                                       {"arguments": attempt.arguments, "cwd": str(attempt.cwd), **detail}))
 
     # ---- the three questions ----
 
@@ -229,7 +186,8 @@ class Tools:
             state = "switched off" if owner else "not known"
             reasons.append(f"MCP_USER_ID names {self.settings.mcp_user_id!r}, who is {state}; name an active actor.")
         facts = {"tools": sorted(self._tools), "roles": sorted(self.policy.roles), "audit_entries": last[0].seq if last else 0,
-                 "rbac_enabled": self.settings.rbac_enabled, "security_mode": self.settings.security_mode}
+                 "rbac_enabled": self.settings.rbac_enabled, "security_mode": mode_of(self.settings).name,
+                 "approvals_enabled": self.settings.approval_workflow_enabled, "rate_limit_enabled": self.settings.rate_limit_enabled}
         return bad(*reasons, **facts) if reasons else good(**facts)
 
     def deep(self) -> State:
@@ -245,11 +203,11 @@ class Tools:
             return state
         owner = self.settings.mcp_user_id
         try:
-            done = self._call(_Attempt("list_files", {"path": "."}, owner, self.workspace, "probe"))
+            done = self._call(Attempt("list_files", {"path": "."}, owner, self.owner(), self.workspace, "probe"))
         except SuiteError as error:
             return bad(f"A call that must be allowed was not: {error}")
         try:
-            self._call(_Attempt("list_files", {"path": "."}, STRANGER, self.workspace, "probe"))
+            self._call(Attempt("list_files", {"path": "."}, STRANGER, self.owner(), self.workspace, "probe"))
             return bad(f"A call by the unknown actor {STRANGER!r} was allowed; look at the policy and at the table of actors.")
         except Denied as error:
             denied = int(error.facts["audit_seq"])

@@ -17,8 +17,9 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 
+from suite.access.caller import Caller
 from suite.errors import SuiteError
-from suite.tools.tool import Tool, ToolResult
+from suite.tools.tool import Tool, ToolResult, Watch
 
 NAME = "local-ai-suite"
 PATH = "/mcp"
@@ -36,20 +37,22 @@ class ToolFace(Protocol):
     def list(self) -> list[Tool]:
         """The registered tools."""
 
-    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None) -> ToolResult:
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None,
+             watch: Watch | None = None, caller: Caller | None = None) -> ToolResult:
         """Call one of them."""
 
 
 class KeyVerifier:
-    """Accepts the bearer token for which `matches` is true: the same key as on every other port."""
+    """Accepts the bearer token by which `identify` knows somebody: the same as on the rest of the port."""
 
-    def __init__(self, matches: Callable[[str], bool]) -> None:
-        self.matches = matches
+    def __init__(self, identify: Callable[[str], Caller | None]) -> None:
+        self.identify = identify
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """The SDK's question; None is a refusal."""
         # the SDK gets a constant in place of the token, so that its own records cannot hold it
-        return AccessToken(token="***", client_id=NAME, scopes=[SCOPE]) if self.matches(token) else None
+        caller = await run_sync(self.identify, token)
+        return AccessToken(token="***", client_id=f"{caller.actor}/{caller.key}", scopes=[SCOPE]) if caller is not None else None
 
 
 def mcp_server(tools: ToolFace, cwd: Path | None = None) -> Server[Any]:
@@ -66,7 +69,8 @@ def mcp_server(tools: ToolFace, cwd: Path | None = None) -> Server[Any]:
         headers = getattr(context.request, "headers", {})  # stdio and in-memory connections have no HTTP request
         actor = unquote(headers.get("x-actor", "")) or None
         try:
-            result = await run_sync(lambda: tools.call(params.name, params.arguments or {}, actor=actor, cwd=cwd or tools.workspace))
+            result = await run_sync(lambda: tools.call(params.name, params.arguments or {}, actor=actor, cwd=cwd or tools.workspace,
+                                                       caller=_caller(context)))
         except SuiteError as error:
             return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
         text = json.dumps(result.value, ensure_ascii=False)
@@ -80,8 +84,14 @@ def mcp_server(tools: ToolFace, cwd: Path | None = None) -> Server[Any]:
                   instructions="Tools of the Local AI Suite. Every call is checked against the caller's permissions and recorded.")
 
 
-def mcp_app(tools: ToolFace, matches: Callable[[str], bool], bind: str = "127.0.0.1") -> Any:
-    """The ASGI app (a Starlette app) that serves MCP at `/mcp` behind the bearer token for which `matches` is true.
+def _caller(context: ServerRequestContext[Any]) -> Caller | None:
+    """Who the port's door found behind the request; None in memory and over stdio, where the other end is the owner's own process."""
+    found = getattr(getattr(context.request, "state", None), "caller", None)
+    return None if found is None else Caller(found.actor, found.key, "mcp")
+
+
+def mcp_app(tools: ToolFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> Any:
+    """The ASGI app (a Starlette app) that serves MCP at `/mcp` behind the bearer tokens by which `identify` knows somebody.
 
     Its lifespan must run: it owns the sessions. Hosts other than this machine and `bind` are refused.
     """
@@ -90,7 +100,7 @@ def mcp_app(tools: ToolFace, matches: Callable[[str], bool], bind: str = "127.0.
     # No authorization server stands behind a local key; the SDK only asks for its address to be well-formed, and nothing calls it.
     auth = AuthSettings(issuer_url="http://127.0.0.1:1/", resource_server_url=None, required_scopes=[SCOPE])
     return mcp_server(tools).streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth,
-                                                 token_verifier=KeyVerifier(matches))
+                                                 token_verifier=KeyVerifier(identify))
 
 
 def serve_stdio(tools: ToolFace, cwd: Path | None = None) -> None:

@@ -15,6 +15,8 @@ from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from tools_stage import Stage, set_stage
 
+from suite.access.caller import Caller
+from suite.access.identify import Door
 from suite.access.key import AccessKey, create_key
 from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, SuiteError, ToolFailed
 from suite.http import tools as tools_http
@@ -53,10 +55,11 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
     for name, function in (("git_status", breaks), ("write_file", lambda: None), ("switch_model", lambda: None), ("ai_chat", echo)):
         stage.tools.register(tool_of(function, name=name))
     sock = bind("127.0.0.1", 0, "mcp-server")
-    app = tools_http.app(stage.tools, key.matches)
+    door = Door(key, stage.keys, "dev_user")
+    app = tools_http.app(stage.tools, door.identify)
     add_problems(app)
     servers = HttpServers()
-    servers.start({"mcp-server": (sock, Guard(app, "mcp-server", key.matches, "127.0.0.1", lambda *seen: None))})
+    servers.start({"mcp-server": (sock, Guard(app, "mcp-server", key.matches, "127.0.0.1", lambda *seen: None, door))})
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key.token}"}, trust_env=False) as plain, Client(url, key.token) as client:
         yield Port(stage, key, url, plain, RemoteTools(client))
@@ -90,7 +93,7 @@ def test_a_call_without_a_body_takes_the_defaults(port: Port) -> None:
 @pytest.mark.parametrize(("tool", "body", "headers", "status", "kind"), [
     ("no_such_tool", {}, {}, 404, "NotFound"), ("read_file", {}, {}, 422, "BadArguments"), ("read_file", {"path": "a", "b": 1}, {}, 422, "BadArguments"),
     ("read_file", {"path": "../outside.txt"}, {}, 403, "Denied"), ("read_file", {"path": "none"}, {}, 404, "NotFound"),
-    ("switch_model", {}, {}, 403, "Denied"), ("write_file", {}, {}, 403, "ApprovalNeeded"), ("git_status", {}, {}, 502, "ToolFailed"),
+    ("switch_model", {}, {}, 403, "Denied"), ("write_file", {}, {}, 202, "ApprovalNeeded"), ("git_status", {}, {}, 502, "ToolFailed"),
     ("list_files", {}, {"X-Actor": "mallory"}, 403, "Denied"), ("list_files", {}, {"X-Actor": "admin_user"}, 403, "Denied"),
     ("read_file", {"arguments": "README.md"}, {}, 422, "BadArguments"),
     ("read_file", [], {}, 422, "BadRequest"), ("read_file", "x", {}, 422, "BadRequest"),
@@ -208,7 +211,7 @@ def test_mcp_itself_checks_the_token_without_the_guard(tmp_path: Path) -> None:
     stage = set_stage(tmp_path)
     sock = bind("127.0.0.1", 0, "mcp-server")
     servers = HttpServers()
-    servers.start({"mcp-server": (sock, tools_http.app(stage.tools, lambda token: token == "right"))})
+    servers.start({"mcp-server": (sock, tools_http.app(stage.tools, lambda token: Caller("admin_user") if token == "right" else None))})
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/mcp"
     hello = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     with httpx.Client(trust_env=False, headers={"Accept": "application/json, text/event-stream"}) as client:
