@@ -18,6 +18,8 @@ from suite import __version__, checkout
 from suite.access.actor import Actors
 from suite.access.apikey import ApiKeys
 from suite.access.audit import Audit
+from suite.access.checkpoint import FILE as HEAD
+from suite.access.checkpoint import Checkpoint
 from suite.access.identify import Door
 from suite.access.key import create_key
 from suite.access.policy import load_policy
@@ -124,7 +126,7 @@ class Stack:
         self._closers.append(self.usage.close)
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
-        self.audit, self.actors = Audit(self.storage), Actors(self.storage, load_policy())
+        self.audit, self.actors = Audit(self.storage, Checkpoint(data / "sqlite" / HEAD)), Actors(self.storage, load_policy())
         self.keys = ApiKeys(self.storage, self.actors)
         self.door = Door(self.key, self.keys, s.mcp_user_id)
         self.record = self._record()
@@ -255,7 +257,8 @@ class Stack:
                 "starting": self.starting, "smoke": profile(r.profile).smoke, "config": self.settings.digest(), "ports": r.ports,
                 "aliases": [self.gateway.chat_alias, self.gateway.code_alias],
                 "llm_request_timeout": self.settings.llm_request_timeout,
-                "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd}
+                "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
+                "audit_head": list(self.audit.head())}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]

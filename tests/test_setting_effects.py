@@ -21,7 +21,7 @@ from suite import bench as benches
 from suite.cli.main import main
 from suite.embedding.embed import Embedder
 from suite.embedding.rerank import open_reranker
-from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, UpstreamError
+from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, TooMany, UpstreamError
 from suite.knowledge import scale
 from suite.knowledge.context import tokens
 from suite.knowledge.knowledge import Knowledge
@@ -282,6 +282,45 @@ def effect_of_security_mode(odd: Any, tmp_path: Path) -> bool:
     return True
 
 
+def sensitive(folder: Path, **settings: Any) -> Any:
+    """Tools of which one is HIGH, so that a call of it has to wait."""
+    from tools_stage import set_stage
+
+    from suite.tools.tool import tool_of
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = set_stage(folder, **settings)
+    stage.tools._tools.pop("write_file", None)
+    stage.tools.register(tool_of(lambda: {"done": True}, name="write_file"))
+    return stage
+
+
+def effect_of_approvals(_: Any, folder: Path) -> bool:
+    with pytest.raises(ApprovalNeeded):
+        sensitive(folder / "on").tools.call("write_file")
+    return sensitive(folder / "off", approval_workflow_enabled=False).tools.call("write_file").value["done"]
+
+
+def effect_of_approval_timeout(_: Any, folder: Path) -> bool:
+    with pytest.raises(ApprovalNeeded, match="waits for 77 s"):
+        sensitive(folder, approval_timeout=77).tools.call("write_file")
+    return True
+
+
+def effect_of_max_pending(_: Any, folder: Path) -> bool:
+    stage = sensitive(folder, approval_max_pending=1)
+    with pytest.raises(ApprovalNeeded):
+        stage.tools.call("write_file")
+    with pytest.raises(TooMany, match="APPROVAL_MAX_PENDING"):
+        stage.tools.call("write_file", cwd=stage.workspace / "notes")
+    return True
+
+
+def effect_of_rate_limit(_: Any, folder: Path) -> bool:
+    stage = sensitive(folder, rate_limit_enabled=False)
+    return all(stage.tools.call("list_files").value["count"] for _ in range(80))
+
+
 def _url_servers(odd: Any, folder: Path, body: str, **settings: Any) -> Any:
     """A gateway whose chat alias is answered by the server `box` of a file."""
     from suite.gateway.gateway import Gateway
@@ -490,6 +529,10 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "memory_backup_cron": lambda odd, _: datetime.fromtimestamp(heartbeat(odd)["backup"]["due"]).strftime("%H:%M") == "11:11",
     "rbac_enabled": effect_of_rbac,
     "security_mode": effect_of_security_mode,
+    "approval_workflow_enabled": effect_of_approvals,
+    "approval_timeout": effect_of_approval_timeout,
+    "approval_max_pending": effect_of_max_pending,
+    "rate_limit_enabled": effect_of_rate_limit,
     "mcp_user_id": lambda odd, _: odd.bench.tools.call("list_files", path=".").actor == "dev_user",
 }
 

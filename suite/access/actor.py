@@ -57,9 +57,8 @@ class Actors:
         """The actor of that name; None when there is none."""
         if not _NAME.fullmatch(name):
             return None
-        with self.storage.read() as connection:
-            row = connection.execute(rows.select().where(rows.c.name == name)).first()
-        return None if row is None else Actor(row.name, row.role, bool(row.active), row.created)
+        found = self.storage.quick.rows("SELECT name, role, active, created FROM actors WHERE name = ?", (name,))
+        return Actor(found[0][0], found[0][1], bool(found[0][2]), found[0][3]) if found else None
 
     def list(self) -> list[Actor]:
         """All actors by name."""

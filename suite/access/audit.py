@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import IntegrityError
-
+from suite.access.checkpoint import Checkpoint
 from suite.access.event import Event, digest_of, writable
 from suite.access.table import audit as rows
 from suite.errors import StorageError
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
     from suite.storage.engine import Storage
 
 START = "0" * 64  # what the first entry has before it
+COLUMNS = ("seq", "at", "actor", "kind", "subject", "outcome", "reason", "detail", "previous", "digest")
+_INSERT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 BATCH = 500  # entries read at once by `verify`: a reader must not keep writers waiting
 
 
@@ -44,10 +44,10 @@ class Verification:
 class Audit:
     """The trail in one database. Safe for threads and for several processes."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    def __init__(self, storage: Storage, checkpoint: Checkpoint | None = None) -> None:
+        self.storage, self._checkpoint = storage, checkpoint
         self._turn = threading.Lock()  # threads of this process queue here, not in the database's retry loop
-        self._head: tuple[int, str] | None = None  # the last entry that this process wrote
+        self._head = checkpoint.read() if checkpoint is not None else None  # the last entry that we know to have been written
 
     def record(self, event: Event) -> Event:
         """Append an event and return it as stored.
@@ -55,31 +55,50 @@ class Audit:
         Raises StorageError when it cannot be written, or when the end of the chain was cut off since this process last wrote.
         """
         values = writable(event)
-        with self._turn:
-            try:
-                with self.storage.begin() as connection:
-                    row = self._append(connection, {"at": event.at or time.time(), **values})
-            except IntegrityError as error:
-                raise StorageError(f"The audit trail did not take an entry ({str(error.orig).splitlines()[0]}); nothing was done without it: "
-                                   "look at the database, then try again.") from error
-            self._head = (row["seq"], row["digest"])
+        with self._turn, self.storage.quick.transaction() as run:
+            last = run("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1", ())
+            seq, previous = last[0] if last else (0, START)
+            self._refuse_cut(seq, previous)
+            row = {"seq": seq + 1, "at": event.at or time.time(), **values, "previous": previous}
+            row["digest"] = digest_of(row)
+            run(_INSERT, [row[name] for name in COLUMNS])
+        self._note(row["seq"], row["digest"])
         return replace(event, **{**row, "detail": json.loads(row["detail"])})
 
-    def _append(self, connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
-        if connection.dialect.name == "postgresql":  # SQLite's transactions already begin with the write lock
-            connection.exec_driver_sql("LOCK TABLE audit IN EXCLUSIVE MODE")
-        last = connection.execute(rows.select().order_by(rows.c.seq.desc()).limit(1)).first()
-        self._refuse_cut(last)
-        row = {"seq": last.seq + 1 if last else 1, **values, "previous": last.digest if last else START}
-        row["digest"] = digest_of(row)
-        connection.execute(rows.insert().values(**row))
-        return row
+    def head(self) -> tuple[int, str]:
+        """Number and digest of the last entry in the database; (0, START) when there is none."""
+        found = self.storage.quick.rows("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1")
+        return (int(found[0][0]), str(found[0][1])) if found else (0, START)
+
+    def _note(self, seq: int, digest: str) -> None:
+        with self._turn:
+            if self._head is None or self._head[0] < seq:
+                self._head = (seq, digest)
+                if self._checkpoint is not None:
+                    self._checkpoint.write(seq, digest)
 
     def tail(self, n: int = 20) -> list[Event]:
         """The last `n` entries, oldest of them first."""
         with self.storage.read() as connection:
             found = connection.execute(rows.select().order_by(rows.c.seq.desc()).limit(max(0, n))).all()
         return [_event(dict(row._mapping)) for row in reversed(found)]
+
+    def find(self, n: int = 20, actor: str = "", kind: str = "", subject: str = "", outcome: str = "") -> list[Event]:
+        """The newest `n` entries that are of an actor, a kind, a subject, an outcome, where these are given; the oldest of them first."""
+        query = rows.select().order_by(rows.c.seq.desc()).limit(max(0, n))
+        for column, value in ((rows.c.actor, actor), (rows.c.kind, kind), (rows.c.subject, subject), (rows.c.outcome, outcome)):
+            if value:
+                query = query.where(column == value)
+        with self.storage.read() as connection:
+            found = connection.execute(query).all()
+        return [_event(dict(row._mapping)) for row in reversed(found)]
+
+    def every(self) -> Iterator[Event]:
+        """Every entry from the first one on; a few are read at a time."""
+        last = 0
+        while batch := self._after(last):
+            yield from map(_event, batch)
+            last = int(batch[-1]["seq"])
 
     def get(self, seq: int) -> Event | None:
         """The entry of that number; None when there is none."""
@@ -90,7 +109,7 @@ class Audit:
     def verify(self, newest: int | None = None) -> Verification:
         """Read the chain, all of it or its `newest` entries, and say where it was edited, shortened or put in another order.
 
-        Entries cut off at the very end are noticed by the process that wrote them, and by nobody who starts later.
+        Entries cut off at the very end are noticed by the process that wrote them and, after it, by the checkpoint, unless that was changed too.
         """
         remembered, findings = self._head, []
         count, head, expected = 0, *self._before(newest)
@@ -99,7 +118,7 @@ class Audit:
                 count += 1
                 findings += _flaws(row, expected, head)
                 if remembered and row["seq"] == remembered[0] and row["digest"] != remembered[1]:
-                    findings.append(f"Entry {row['seq']} is not the one that this process wrote.")
+                    findings.append(f"Entry {row['seq']} is not the one that was written.")
                 head, expected = row["digest"], row["seq"] + 1
         if remembered and expected <= remembered[0]:
             findings.append(f"Entries {expected} to {remembered[0]} are missing at the end.")
@@ -116,8 +135,8 @@ class Audit:
             found = connection.execute(rows.select().where(rows.c.seq > seq).order_by(rows.c.seq).limit(BATCH)).all()
         return [dict(row._mapping) for row in found]
 
-    def _refuse_cut(self, last: Any) -> None:
-        if self._head and (last is None or last.seq < self._head[0] or (last.seq == self._head[0] and last.digest != self._head[1])):
+    def _refuse_cut(self, seq: int, digest: str) -> None:
+        if self._head and (seq < self._head[0] or (seq == self._head[0] and digest != self._head[1])):
             raise StorageError(f"The audit trail ends before entry {self._head[0]}, which was written: somebody cut or changed it; "
                                "stop the suite, keep a copy of the database and restore the newest backup.")
 

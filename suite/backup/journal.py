@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.access.checkpoint import FILE as HEAD
 from suite.backup import postgres
 from suite.backup.folder import sync, write_whole
 from suite.errors import StorageError
@@ -23,6 +24,7 @@ JOURNAL = "restore.json"
 STAGED = ".staged-"
 RECORD = "replaced.json"  # in a folder of what was replaced: what that is, and that it is whole
 BEFORE = "before.dump"
+AUDIT_HEAD = f"sqlite/{HEAD}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def carry_out(data: Path, journal: Journal, server: Callable[[], Any]) -> None:
     try:
         aside = data / journal.aside
         aside.mkdir(mode=0o700, exist_ok=True)
+        if journal.dump and (data / AUDIT_HEAD).exists():  # it is that of the database that goes; SQLite's lies in the folder that is exchanged
+            (data / AUDIT_HEAD).rename(aside / Path(AUDIT_HEAD).name)
         if journal.dump and (data / journal.dump).exists():
             _database(data, journal, server)
         for item in journal.items:

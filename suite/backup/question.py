@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.access.actor import Actors
+from suite.access.audit import Audit
 from suite.access.decide import decide
 from suite.access.permission import Permission, Sensitivity
 from suite.access.policy import Policy
@@ -73,6 +74,21 @@ def decisions(storage: Any, policy: Policy) -> list[dict[str, Any]]:
     tool = next(iter(sorted(policy.tools)), "read_file")
     found.setdefault("deny", {"actor": STRANGER, "tool": tool, "outcome": "deny"})
     return [found[outcome] for outcome in ("allow", "deny") if outcome in found]
+
+
+def audit_head(storage: Any) -> dict[str, Any]:
+    """The end of the audit trail: number and digest of its last entry, to which the copy has to lead again."""
+    entries, digest = Audit(storage).head()
+    return {"entries": entries, "digest": digest}
+
+
+def different_audit(storage: Any, saved: Mapping[str, Any]) -> list[str]:
+    """One sentence for each place in which the audit trail of a restored database is not whole, or does not end as it did."""
+    found = Audit(storage).verify()
+    problems = [f"The audit trail of the restored database: {finding}" for finding in found.findings]
+    if audit_head(storage) != dict(saved):
+        problems.append(f"The audit trail of the restored database ends with another entry than {saved.get('entries')}, which was its last.")
+    return problems
 
 
 def different_words(storage: Any, searches: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from suite.backup.copy import hollow
 from suite.errors import StorageError, SuiteError
 from suite.storage.engine import Storage, open_storage
+from suite.storage.quick import Quick
 from suite.vectors.disk import ROOM_TO_OPEN, require_room
 from suite.vectors.shard import Shard
 from suite.vectors.store import Point
@@ -44,6 +45,7 @@ class Frozen:
 
     def __init__(self, storage: Any, connection: Any) -> None:
         self.file, self.engine, self._connection = storage.file, storage.engine, connection
+        self.quick = Quick(self, str, 0)
 
     @contextmanager
     def read(self) -> Iterator[Any]:

@@ -60,7 +60,8 @@ def _file(storage: Any, folder: Path, words: int) -> Mapping[str, Any]:
         raise StorageError(f"The database {storage.file} is damaged ({state}), so its copy was not kept; restore the newest good backup.")
     replica.single(target)
     with replica.database(folder) as opened:
-        asked = {"searches": question.word_searches(opened, time.time(), words), "decisions": question.decisions(opened, load_policy())}
+        asked = {"searches": question.word_searches(opened, time.time(), words), "decisions": question.decisions(opened, load_policy()),
+                 "audit": question.audit_head(opened)}
     return {"kind": "sqlite", "schema": version, "tables": question.sqlite_rows(target), **asked}
 
 
@@ -71,7 +72,8 @@ def _server(storage: Any, folder: Path, words: int) -> Mapping[str, Any]:
         frozen = replica.Frozen(storage, connection)
         return {**facts, "schema": connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar(),
                 "server": connection.exec_driver_sql("SHOW server_version").scalar(), "tables": question.server_rows(connection),
-                "searches": question.word_searches(frozen, time.time(), words), "decisions": question.decisions(frozen, load_policy())}
+                "searches": question.word_searches(frozen, time.time(), words), "decisions": question.decisions(frozen, load_policy()),
+                "audit": question.audit_head(frozen)}
 
 
 def vectors(store: Any) -> Source:

@@ -148,6 +148,9 @@ def _answers(opened: Any, place: Path, wanted: Mapping[str, Any], seen: Seen) ->
     seen.problems += question.different_words(opened, words)
     policy = place / "files" / POLICY
     seen.problems += question.different_decisions(opened, load_policy(policy if policy.is_file() else None), wanted["decisions"])
+    trail = (wanted["sources"].get("database") or {}).get("audit")
+    if trail is not None:  # one of before 0.5.0 has none
+        seen.problems += question.different_audit(opened, trail)
     seen.searches += len(words)
     seen.decisions += len(wanted["decisions"])
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from suite import __version__
 from suite.errors import SuiteError
 
-GROUPS = ("stack", "chat", "index", "ask", "memory", "check", "drill", "bench", "models", "evaluate", "usage", "kernels", "mcp", "backup")
+GROUPS = ("stack", "chat", "index", "ask", "memory", "tools", "keys", "approvals", "audit", "check", "drill", "bench", "models", "evaluate", "usage",
+          "kernels", "mcp", "backup")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def own_process() -> Iterator[None]:
         os.umask(mask)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def when(seconds: float) -> str:
+    """UTC seconds since 1970 in local time, to the second."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def write(text: str) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 
 from suite.errors import StorageError
 from suite.storage import migrate
+from suite.storage.quick import Quick
 from suite.text.secret import masked_text
 
 BUSY_SECONDS = 10  # how long a writer waits for another, and a start for a server's answer, before it is an error
@@ -26,6 +27,7 @@ class Storage:
 
     def __init__(self, url: str, engine: Engine, file: Path | None) -> None:
         self.url, self.engine, self.file = url, engine, file
+        self.quick = Quick(self, lambda error: _sentence(error, engine.url), BUSY_SECONDS)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -77,6 +79,7 @@ class Storage:
 
     def close(self) -> None:
         """Close every connection; a SQLite file is left without a write-ahead log."""
+        self.quick.close()
         self.engine.dispose()
 
 

@@ -52,6 +52,7 @@ class Tools:
         self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits)
         self._tools: dict[str, Tool] = {}
         self._offered = tuple(tools)
+        self._private = tuple((settings.data_dir / name).resolve() for name in PRIVATE_FOLDERS)
         self._open = False
         self._failure: SuiteError | None = None
 
@@ -153,10 +154,10 @@ class Tools:
         return row
 
     def _place(self, cwd: Path) -> Place:
-        data = self.settings.data_dir
-        cwd = cwd.resolve()
+        if cwd != self.workspace:
+            cwd = cwd.resolve()
         inside = cwd == self.workspace or self.workspace in cwd.parents
-        return Place(self.workspace, cwd if inside else self.workspace, tuple((data / name).resolve() for name in PRIVATE_FOLDERS))
+        return Place(self.workspace, cwd if inside else self.workspace, self._private)
 
     # ---- the three questions ----
 

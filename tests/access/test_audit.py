@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from suite.access.audit import START, Audit
+from suite.access.checkpoint import Checkpoint
 from suite.access.event import Event
 from suite.errors import StorageError
 from suite.storage.engine import Storage, open_storage
@@ -180,3 +181,45 @@ def test_odd_names_can_be_recorded_and_verified(storage: Storage, odd: str) -> N
     audit.record(Event(f"x{odd}", f"kind{odd}", f"subject{odd}", "denied", f"Reason{odd}", {odd: odd, "nan": float("nan"), "raw": b"\xff"}))
     audit.record(event())
     assert audit.verify().ok and len(audit.tail(2)[0].actor) <= 80 and len(audit.tail(2)[0].subject) <= 200
+
+
+def test_entries_cut_off_the_end_are_missed_by_whoever_starts_later(storage: Storage, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "audit.head")
+    before = Audit(storage, checkpoint)
+    kept = [before.record(event(n)) for n in range(5)]
+    assert checkpoint.read() == (5, kept[-1].digest) == before.head() and (tmp_path / "audit.head").stat().st_mode & 0o777 == 0o600
+    run(storage, "DELETE FROM audit WHERE seq > 3")
+    later = Audit(storage, checkpoint)
+    assert later.verify().findings == ("Entries 4 to 5 are missing at the end.",) and Audit(storage).verify().ok
+    with pytest.raises(StorageError, match="ends before entry 5"):
+        later.record(event(9))
+
+
+def test_an_end_that_was_written_anew_is_not_the_one_that_was_written(storage: Storage, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "audit.head")
+    Audit(storage, checkpoint).record(event(1))
+    run(storage, "DELETE FROM audit")
+    Audit(storage).record(event(2))  # by somebody who knows how entries are chained
+    found = Audit(storage, checkpoint).verify()
+    assert found.findings == ("Entry 1 is not the one that was written.",)
+
+
+def test_a_checkpoint_that_lags_behind_is_no_finding(storage: Storage, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "audit.head")
+    Audit(storage, checkpoint).record(event(1))
+    Audit(storage).record(event(2))  # killed before it was noted
+    later = Audit(storage, checkpoint)
+    assert later.verify().ok and later.record(event(3)).seq == 3 and checkpoint.read()[0] == 3
+
+
+@pytest.mark.parametrize("content", ["", "5", "x" * 86, f"{1:020d} {'g' * 64}\n", f"{1:020d} {'a' * 63}\n", f"{1:020d} {'a' * 64}\nmore", "é" * 86])
+def test_a_damaged_checkpoint_is_an_error_and_not_a_trail_without_one(storage: Storage, tmp_path: Path, content: str) -> None:
+    (tmp_path / "audit.head").write_text(content, encoding="utf-8")
+    with pytest.raises(StorageError, match="damaged"):
+        Audit(storage, Checkpoint(tmp_path / "audit.head"))
+
+
+def test_an_entry_whose_note_cannot_be_written_is_an_error(storage: Storage, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "none" / "audit.head")
+    with pytest.raises(StorageError, match="cannot be written"):
+        Audit(storage, checkpoint).record(event(1))

@@ -36,7 +36,7 @@ def test_the_manifest_says_what_is_saved_with_digests_counts_versions_and_what_w
     body = json.loads(Path(snapshot.path, MANIFEST).read_text(encoding="utf-8"))
     assert all(len(entry["sha256"]) == 64 for entry in body["files"])
     assert {"database/suite.db", "files/settings.json", "files/policy.toml"} <= {entry["path"] for entry in body["files"]}
-    assert body["tables"]["memories"] == len(TURNS) and body["tables"]["actors"] == 3
+    assert body["tables"]["memories"] == len(TURNS) and body["tables"]["actors"] == 4
     assert body["collections"] == {"memory-default": 4, "notes": 40}
     assert body["schema"] == max(path.name[:4] for path in (HERE / "versions").glob("0*.py"))
     assert {"suite", "python", "sqlite", "qdrant-edge-py"} <= set(body["versions"]) and body["host"]["platform"] and body["created"] > 1e9

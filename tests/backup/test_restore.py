@@ -44,7 +44,8 @@ def state(data: Path) -> tuple[list[str], dict[str, int]]:
         return [actor.name for actor in Actors(storage).list()], {info.name: info.points for info in store.collections()}
 
 
-OLD_ACTORS, NEW_ACTORS = ["admin_user", "dev_user", "guest_user", "later"], ["admin_user", "dev_user", "guest_user"]
+OLD_ACTORS = ["admin_user", "dev_user", "guest_user", "later", "local-owner"]
+NEW_ACTORS = ["admin_user", "dev_user", "guest_user", "local-owner"]
 
 
 def test_a_restore_puts_the_snapshot_in_place_keeps_what_was_there_and_can_be_undone_and_redone(saved: Snapshot, data: Path) -> None:

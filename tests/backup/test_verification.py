@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from suite.access.audit import Audit
+from suite.access.event import Event
 from suite.backup import source
 from suite.backup.copy import hashed
 from suite.backup.create import create
@@ -32,6 +34,8 @@ def light(data: Path, settings: Any) -> Path:
     """A snapshot without vectors, whose files are read in no time."""
     storage = open_storage("", data / "sqlite")
     try:
+        for number in range(2):
+            Audit(storage).record(Event("ann", "tool_call", "read_file", "done", f"Call {number}."))
         return Path(create(data / "backups", [source.database(storage), source.files(settings)]).path)
     finally:
         storage.close()
@@ -181,8 +185,10 @@ def no_tables(snapshot: Path) -> None:
 
 
 @pytest.mark.parametrize(("forge", "word"), [
-    (change_database("DELETE FROM actors WHERE name = 'dev_user'"), "The restored table actors has 2 rows instead of 3"),
+    (change_database("DELETE FROM actors WHERE name = 'dev_user'"), "The restored table actors has 3 rows instead of 4"),
     (change_database("UPDATE memories SET project = 'elsewhere'"), "finds other turns"),
+    (change_database("UPDATE audit SET reason = 'nothing'"), "Entry 1 was changed after it was written"),
+    (change_database("DELETE FROM audit WHERE seq = 2"), "ends with another entry than 2"),
     (change_database("UPDATE actors SET active = 0"), "is decided 'deny', and was 'allow'"),
     (change_database("DROP TABLE jobs"), "The restored table jobs has no rows"),
     (change_database("PRAGMA writable_schema=ON", "DELETE FROM sqlite_schema WHERE type = 'index'"), "database disk image is malformed"),

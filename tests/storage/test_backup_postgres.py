@@ -72,7 +72,7 @@ def test_what_is_written_while_the_dump_is_made_is_in_neither_the_dump_nor_the_c
 
     monkeypatch.setattr(source, "dump", late)
     snapshot = create(tmp_path / "backups", [source.database(storage)])
-    assert snapshot.manifest["tables"]["actors"] == 3 and verify(snapshot.path, storage=storage).ok
+    assert snapshot.manifest["tables"]["actors"] == 4 and verify(snapshot.path, storage=storage).ok
 
 
 def test_no_server_or_one_that_makes_no_databases_is_a_problem_and_no_pass(storage: Storage, snapshot: Snapshot, opened: Any,
@@ -103,7 +103,7 @@ def test_a_snapshot_takes_the_place_of_the_database_and_what_was_there_can_be_pu
         connection.execute(sa.text("DROP TABLE jobs"))
     data = tmp_path / "data"
     done = restore(snapshot.path, data, server=server)
-    assert names() == ["admin_user", "dev_user", "guest_user"] and done.rows == sum(snapshot.manifest["tables"].values())
+    assert names() == ["admin_user", "dev_user", "guest_user", "local-owner"] and done.rows == sum(snapshot.manifest["tables"].values())
     with storage.read() as connection:
         tables = {row[0] for row in connection.execute(sa.text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))}
     assert {"jobs", "somebodys", "theirs"} <= tables, "a table that is not ours and not in the dump stays"
@@ -111,7 +111,7 @@ def test_a_snapshot_takes_the_place_of_the_database_and_what_was_there_can_be_pu
     undo(data, server=server)
     assert "later" in names()
     undo(data, server=server)
-    assert names() == ["admin_user", "dev_user", "guest_user"]
+    assert names() == ["admin_user", "dev_user", "guest_user", "local-owner"]
 
 
 def test_a_restore_that_the_server_refuses_in_the_middle_changes_nothing(storage: Storage, snapshot: Snapshot, tmp_path: Path) -> None:
