@@ -8,9 +8,11 @@ from pathlib import Path
 from suite.access.actor import Actors
 from suite.access.apikey import ApiKeys
 from suite.access.audit import Audit
+from suite.access.identify import Door
 from suite.settings import Settings, load
 from suite.storage.engine import Storage, open_storage
 from suite.tools.call import Tools
+from suite.tools.desk import Desk
 
 
 @dataclass
@@ -48,3 +50,15 @@ def open_stage(root: Path, **settings: object) -> Stage:
     tools = Tools(audit, actors, loaded.workspace_dir, loaded)
     tools.start()
     return Stage(root, workspace, storage, loaded, audit, actors, tools, ApiKeys(storage, actors))
+
+
+class NoToken:
+    """The access token of a stage that no port serves: nothing matches it."""
+
+    def matches(self, token: str) -> bool:
+        return False
+
+
+def desk(stage: Stage) -> Desk:
+    """The approvals of a stage."""
+    return Desk(stage.tools.approver, Door(NoToken(), stage.keys, stage.settings.mcp_user_id))

@@ -18,6 +18,7 @@ def run_mcp(_args: argparse.Namespace) -> int:
     """Serve until the client closes the pipe; raises StartError when no stack runs."""
     from suite import host
     from suite.http.client import Client
+    from suite.http.remote_approvals import RemoteApprovals
     from suite.http.remote_tools import RemoteTools
     from suite.tools.server import serve_stdio
 
@@ -25,5 +26,5 @@ def run_mcp(_args: argparse.Namespace) -> int:
     if record is None or not record.alive():
         raise StartError("Nothing runs on this data directory; `suite up` starts the stack whose tools are served.")
     with Client(record.url("mcp-server"), record.token(), timeout=30) as client:
-        serve_stdio(RemoteTools(client), Path.cwd())
+        serve_stdio(RemoteTools(client), RemoteApprovals(client), Path.cwd())
     return 0

@@ -38,7 +38,7 @@ def apps(stack: Served) -> dict[str, Guard]:
         "api-gateway": gateway.app(parts["api-gateway"]), "inference-chat": model.app(parts["inference-chat"]),
         "inference-code": model.app(parts["inference-code"]), "embedding": embedding.app(parts["embedding"]),
         "qdrant": vectors.app(parts["qdrant"]), "rag": retrieval.app(parts["rag"]), "memory-api": memory.app(parts["memory-api"]),
-        "mcp-server": tools.app(parts["mcp-server"], stack.door.identify, stack.settings.bind),
+        "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -13,7 +13,9 @@ from starlette.routing import Route
 
 from suite.access.approve import Approver
 from suite.access.caller import Caller
+from suite.access.identify import Door
 from suite.http.approvals import add_approvals, caller_of
+from suite.tools.desk import Desk
 from suite.tools.server import PATH, mcp_app
 from suite.tools.tool import Tool, ToolResult, Watch
 
@@ -38,12 +40,12 @@ class ToolPart(Protocol):
         """Call one."""
 
 
-def app(part: ToolPart, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> FastAPI:
-    """The app; `identify` tells who holds a bearer token, the stack's or an API key, which MCP clients send too.
+def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
+    """The app; `door` tells who holds a bearer token, the stack's or an API key, which MCP clients send too.
 
     `X-Actor` may name an actor who may do less than the caller, `X-Cwd` the caller's folder (both percent-encoded).
     """
-    mcp = mcp_app(part, identify, bind)
+    mcp = mcp_app(part, Desk(part.approver, door), door.identify, bind)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -87,7 +87,7 @@ class Tools:
             raise BadRequest(f"The policy has no row for the tool {tool.name!r}; add one to policy.toml.")
         if tool.name in self._tools:
             raise BadRequest(f"There is a tool {tool.name!r} already; choose another name.")
-        ready = replace(tool, permission=row.name, sensitivity=row.sensitivity.name)
+        ready = replace(tool, permission=row.name, sensitivity=row.sensitivity.name, effect=row.effect, web=row.web)
         self._tools[tool.name] = ready
         return ready
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 import anyio
+from anyio import from_thread
 from anyio.to_thread import run_sync
 from mcp import types
 from mcp.server import Server, ServerRequestContext
@@ -16,14 +19,23 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from suite.access.caller import Caller
-from suite.errors import SuiteError
+from suite.errors import ApprovalNeeded, Denied, SuiteError
+from suite.tools.desk import ApprovalsFace
 from suite.tools.tool import Tool, ToolResult, Watch
 
 NAME = "local-ai-suite"
 PATH = "/mcp"
 SCOPE = "tools"
+MODERN = tuple(MODERN_PROTOCOL_VERSIONS)
+APPROVAL = "approval"  # the name of the question that is put to a person
+FORM: dict[str, Any] = {
+    "type": "object", "required": ["decision", "reason", "key"],
+    "properties": {"decision": {"type": "string", "enum": ["approve", "reject"], "title": "Decision"},
+                   "reason": {"type": "string", "title": "Reason", "description": "It is part of the record."},
+                   "key": {"type": "string", "title": "API key of whoever decides", "description": "Not that of whoever makes the call."}}}
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Asgi = Callable[..., Awaitable[None]]
@@ -55,27 +67,42 @@ class KeyVerifier:
         return AccessToken(token="***", client_id=f"{caller.actor}/{caller.key}", scopes=[SCOPE]) if caller is not None else None
 
 
-def mcp_server(tools: ToolFace, cwd: Path | None = None) -> Server[Any]:
+def mcp_server(tools: ToolFace, approvals: ApprovalsFace, cwd: Path | None = None) -> Server[Any]:
     """The SDK's server over `tools`; every call goes through their permission check. Relative paths start in `cwd`, else in the workspace.
 
-    A refusal or failure is a result with `is_error`, its text the reason.
+    A refusal or failure is a result with `is_error`, its text the reason. A call that needs an approval is an input-required result for clients
+    that can ask a person: the API key of somebody else, who may decide, approves it, and the client's second try runs it.
     """
 
     async def list_tools(_context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.schema))
-                                            for tool in tools.list()])
+        return types.ListToolsResult(tools=[_described(tool) for tool in await run_sync(tools.list)])
 
-    async def call_tool(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
-        headers = getattr(context.request, "headers", {})  # stdio and in-memory connections have no HTTP request
-        actor = unquote(headers.get("x-actor", "")) or None
+    async def call_tool(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult | types.InputRequiredResult:
         try:
-            result = await run_sync(lambda: tools.call(params.name, params.arguments or {}, actor=actor, cwd=cwd or tools.workspace,
-                                                       caller=_caller(context)))
+            if params.input_responses and params.request_state:
+                await run_sync(_decide, approvals, params.request_state, params.input_responses.get(APPROVAL))
+            return _given(await _run(context, params))
+        except ApprovalNeeded as error:
+            return _ask(error) if _can_ask(context) else _failed(error)
         except SuiteError as error:
-            return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
-        text = json.dumps(result.value, ensure_ascii=False)
-        structured = result.value if isinstance(result.value, dict) else {"result": result.value}
-        return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
+            return _failed(error)
+
+    async def _run(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> ToolResult:
+        headers = getattr(context.request, "headers", {})  # stdio and in-memory connections have no HTTP request
+        actor, gone = unquote(headers.get("x-actor", "")) or None, threading.Event()
+
+        def report(done: float, total: float | None, text: str) -> None:
+            with suppress(RuntimeError):  # nobody listens any longer
+                from_thread.run(context.session.report_progress, done, total, text)
+
+        def call() -> ToolResult:
+            return tools.call(params.name, params.arguments or {}, actor=actor, cwd=cwd or tools.workspace, watch=Watch(report, gone.is_set),
+                              caller=_caller(context))
+
+        try:
+            return await run_sync(call, abandon_on_cancel=True)
+        finally:
+            gone.set()  # a call that was cancelled learns that it was
 
     def schema(name: str) -> Mapping[str, Any] | None:
         return next((tool.schema for tool in tools.list() if tool.name == name), None)
@@ -84,13 +111,56 @@ def mcp_server(tools: ToolFace, cwd: Path | None = None) -> Server[Any]:
                   instructions="Tools of the Local AI Suite. Every call is checked against the caller's permissions and recorded.")
 
 
+def _described(tool: Tool) -> types.Tool:
+    reads = tool.effect == "reads"
+    hints = types.ToolAnnotations(read_only_hint=reads, destructive_hint=tool.effect == "changes", idempotent_hint=reads, open_world_hint=tool.web)
+    return types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.schema), output_schema=dict(tool.output),
+                      annotations=hints)
+
+
+def _given(result: ToolResult) -> types.CallToolResult:
+    text = json.dumps(result.value, ensure_ascii=False)
+    structured = result.value if isinstance(result.value, dict) else {"result": result.value}
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
+
+
+def _failed(error: SuiteError) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
+
+
+def _can_ask(context: ServerRequestContext[Any]) -> bool:
+    """Whether the client speaks a version with input-required results, and can put a form before a person."""
+    capabilities = context.session.client_capabilities
+    asks = capabilities.elicitation if capabilities is not None else None
+    return context.protocol_version in MODERN and asks is not None and (asks.form is not None or asks.url is None)
+
+
+def _ask(error: ApprovalNeeded) -> types.InputRequiredResult:
+    """Who may decide is asked for their key; whoever else answers changes nothing."""
+    request = types.ElicitRequest(params=types.ElicitRequestFormParams(message=str(error), requested_schema=FORM))
+    return types.InputRequiredResult(input_requests={APPROVAL: request}, request_state=str(error.facts["approval"]))
+
+
+def _decide(approvals: ApprovalsFace, id: str, answer: Any) -> None:
+    """What a person answered; raises Denied unless the call was approved now, so that it is not tried again for nothing."""
+    content = (answer.content or {}) if isinstance(answer, types.ElicitResult) and answer.action == "accept" else None
+    if content is None:
+        raise Denied(f"Nobody decided; the approval {id[:8]} still waits.")
+    key, reason, decision = (str(content.get(name) or "") for name in ("key", "reason", "decision"))
+    if not key:
+        raise Denied(f"To decide about the approval {id[:8]} takes the API key of somebody who may; it still waits.")
+    (approvals.approve if decision == "approve" else approvals.reject)(id, reason, key=key)
+    if decision != "approve":
+        raise Denied(f"The call was rejected: {reason}")
+
+
 def _caller(context: ServerRequestContext[Any]) -> Caller | None:
     """Who the port's door found behind the request; None in memory and over stdio, where the other end is the owner's own process."""
     found = getattr(getattr(context.request, "state", None), "caller", None)
     return None if found is None else Caller(found.actor, found.key, "mcp")
 
 
-def mcp_app(tools: ToolFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> Any:
+def mcp_app(tools: ToolFace, approvals: ApprovalsFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> Any:
     """The ASGI app (a Starlette app) that serves MCP at `/mcp` behind the bearer tokens by which `identify` knows somebody.
 
     Its lifespan must run: it owns the sessions. Hosts other than this machine and `bind` are refused.
@@ -99,13 +169,13 @@ def mcp_app(tools: ToolFace, identify: Callable[[str], Caller | None], bind: str
     security = TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=[f"http://{h}" for h in hosts])
     # No authorization server stands behind a local key; the SDK only asks for its address to be well-formed, and nothing calls it.
     auth = AuthSettings(issuer_url="http://127.0.0.1:1/", resource_server_url=None, required_scopes=[SCOPE])
-    return mcp_server(tools).streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth,
+    return mcp_server(tools, approvals).streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth,
                                                  token_verifier=KeyVerifier(identify))
 
 
-def serve_stdio(tools: ToolFace, cwd: Path | None = None) -> None:
+def serve_stdio(tools: ToolFace, approvals: ApprovalsFace, cwd: Path | None = None) -> None:
     """Serve MCP on this process's standard input and output until the input ends."""
-    server = mcp_server(tools, cwd or Path.cwd())
+    server = mcp_server(tools, approvals, cwd or Path.cwd())
 
     async def serve() -> None:
         async with stdio_server() as (reading, writing):

@@ -45,7 +45,7 @@ NOBODY = Watch()
 class Tool:
     """Something that can be called. `run(place, watch, **arguments)` is None in a guest, which calls over HTTP.
 
-    `schema` is what it takes and `output` what it gives, as JSON schemas.
+    `schema` is what it takes and `output` what it gives, as JSON schemas; `effect` and `web` are those of its Permission.
     """
 
     name: str
@@ -55,6 +55,8 @@ class Tool:
     permission: str = ""
     run: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     output: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
+    effect: str = ""
+    web: bool = False
 
     def __repr__(self) -> str:
         return f"Tool({self.name}, {self.sensitivity}, needs {self.permission})"
@@ -62,12 +64,13 @@ class Tool:
     def to_dict(self) -> dict[str, Any]:
         """JSON form; `inputSchema` is the name that MCP gives it."""
         return {"name": self.name, "description": self.description, "inputSchema": dict(self.schema), "outputSchema": dict(self.output),
-                "sensitivity": self.sensitivity, "permission": self.permission}
+                "sensitivity": self.sensitivity, "permission": self.permission, "effect": self.effect, "web": self.web}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Tool:
         """The tool that `to_dict` described, without its function."""
-        return cls(data["name"], data["description"], data["inputSchema"], data["sensitivity"], data["permission"], output=data["outputSchema"])
+        return cls(data["name"], data["description"], data["inputSchema"], data["sensitivity"], data["permission"], output=data["outputSchema"],
+                   effect=data["effect"], web=data["web"])
 
 
 def tool_of(function: Callable[..., Any], *, name: str = "", schema: Mapping[str, Any] | None = None) -> Tool:

@@ -15,7 +15,6 @@ from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from tools_stage import Stage, set_stage
 
-from suite.access.caller import Caller
 from suite.access.identify import Door
 from suite.access.key import AccessKey, create_key
 from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, SuiteError, ToolFailed
@@ -56,7 +55,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
         stage.tools.register(tool_of(function, name=name))
     sock = bind("127.0.0.1", 0, "mcp-server")
     door = Door(key, stage.keys, "dev_user")
-    app = tools_http.app(stage.tools, door.identify)
+    app = tools_http.app(stage.tools, door)
     add_problems(app)
     servers = HttpServers()
     servers.start({"mcp-server": (sock, Guard(app, "mcp-server", key.matches, "127.0.0.1", lambda *seen: None, door))})
@@ -207,11 +206,18 @@ def test_an_mcp_client_without_the_token_gets_nothing(port: Port, token: str) ->
     assert not isinstance(caught.value, TimeoutError) and len(port.stage.audit.tail(10_000)) == before
 
 
+class Right:
+    """An access token."""
+
+    def matches(self, token: str) -> bool:
+        return token == "right"
+
+
 def test_mcp_itself_checks_the_token_without_the_guard(tmp_path: Path) -> None:
     stage = set_stage(tmp_path)
     sock = bind("127.0.0.1", 0, "mcp-server")
     servers = HttpServers()
-    servers.start({"mcp-server": (sock, tools_http.app(stage.tools, lambda token: Caller("admin_user") if token == "right" else None))})
+    servers.start({"mcp-server": (sock, tools_http.app(stage.tools, Door(Right(), stage.keys, "admin_user")))})
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/mcp"
     hello = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     with httpx.Client(trust_env=False, headers={"Accept": "application/json, text/event-stream"}) as client:
