@@ -47,13 +47,21 @@ from suite.memory.series import MemorySeries
 from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import Part, guarded
+from suite.runbooks.execute import execute
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
 from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
+from suite.tools.builtin.files import FILE_TOOLS, WRITE_TOOLS
+from suite.tools.builtin.git import git_tools
+from suite.tools.builtin.memory import memory_tools
+from suite.tools.builtin.models import model_tools
+from suite.tools.builtin.rag import rag_tools
+from suite.tools.builtin.runbook import runbook_tools
 from suite.tools.call import Tools
 from suite.tools.desk import Desk
+from suite.tools.tool import Tool
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
@@ -149,7 +157,7 @@ class Stack:
                               ranker=ranker, serves=lambda: _serves(gateway, chat))
         memory = Memory(self.storage, store, embedder, s)
         self.metrics.registry.register(MemorySeries(memory.series))
-        tools = Tools(self.audit, self.actors, s.workspace_dir, s)
+        tools = Tools(self.audit, self.actors, s.workspace_dir, s, self._offered(knowledge, memory, gateway))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self.metrics.registry.register(BackupSeries(self.backups.standing))
@@ -159,6 +167,13 @@ class Stack:
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self.approvals = Desk(tools.approver, self.door)
         self._closers += [part.close for part in self.parts.values()]
+
+    def _offered(self, knowledge: Knowledge, memory: Memory, gateway: Gateway) -> tuple[Tool, ...]:
+        """Every tool, over the parts that it works with."""
+        s = self.settings
+        here = {name: str(getattr(s, name)) for name in ("data_dir", "reports_dir")}  # what the runbook's kernel needs to find this stack
+        return (*FILE_TOOLS, *WRITE_TOOLS, *git_tools(), *rag_tools(knowledge.ask), *model_tools(gateway.chat, self.loaded, self.switch_model),
+                *memory_tools(memory), *runbook_tools(lambda name: execute(name, {"settings": here}, s, progress=False)))
 
     def _jobs(self, memory: Memory) -> list[Job]:
         s = self.settings

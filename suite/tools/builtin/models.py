@@ -46,7 +46,8 @@ class Switched(TypedDict):
     switch_time_seconds: float
 
 
-def model_tools(chat: Callable[..., Any], loaded: Callable[[], list[dict[str, Any]]], switch: Callable[[str, str], dict[str, Any]]) -> tuple[Tool, ...]:
+def model_tools(chat: Callable[..., Any], loaded: Callable[[], list[dict[str, Any]]],
+                switch: Callable[[str, str], dict[str, Any]]) -> tuple[Tool, ...]:
     """`ai_chat` over a gateway's chat, `get_current_model` and `switch_model` over the model servers of a stack."""
 
     def ai_chat(message: Annotated[str, _MESSAGE], model: Annotated[str, {"description": "An alias; chosen by the message when left out.",
