@@ -188,7 +188,8 @@ class Tools:
             reasons.append(f"MCP_USER_ID names {self.settings.mcp_user_id!r}, who is {state}; name an active actor.")
         facts = {"tools": sorted(self._tools), "roles": sorted(self.policy.roles), "audit_entries": last[0].seq if last else 0,
                  "rbac_enabled": self.settings.rbac_enabled, "security_mode": mode_of(self.settings).name,
-                 "approvals_enabled": self.settings.approval_workflow_enabled, "rate_limit_enabled": self.settings.rate_limit_enabled}
+                 "approvals_enabled": self.settings.approval_workflow_enabled, "rate_limit_enabled": self.settings.rate_limit_enabled,
+                 "sandbox_enabled": self.settings.sandbox_enabled}
         return bad(*reasons, **facts) if reasons else good(**facts)
 
     def deep(self) -> State:

@@ -35,6 +35,7 @@ class AccessSettings(Protocol):
     rbac_enabled: bool
     rate_limit_enabled: bool
     approval_workflow_enabled: bool
+    sandbox_enabled: bool
 
 
 @dataclass(frozen=True)
