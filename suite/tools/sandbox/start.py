@@ -1,0 +1,86 @@
+"""Starting a sandboxed child: the plan it follows, and the process."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import platform
+import select
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.errors import ToolFailed
+from suite.tools.sandbox import bubblewrap, landlock, seccomp
+from suite.tools.sandbox.limits import Limits
+from suite.tools.sandbox.places import Places
+from suite.tools.sandbox.processes import Group, Namespace, Tree
+
+_LAUNCH = Path(__file__).with_name("launch.py").read_text(encoding="utf-8")
+_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)  # the header of capset(): version 3, this process
+_BWRAP_WAIT = 10.0  # seconds for bwrap to make its namespaces
+
+
+@dataclass(frozen=True)
+class Way:
+    """How programs are confined here: Landlock's version, and bwrap's path, empty where it is not used."""
+
+    abi: int
+    bwrap: str = ""
+
+    def filter(self) -> bytes:
+        """The filter of system calls that suits the rest."""
+        inside = bool(self.bwrap)
+        return seccomp.program(platform.machine(), signals=inside or self.abi >= landlock.SIGNALS_FROM, groups=inside, owners=inside)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is run: Python source, or the source of another language by the command `argv`."""
+
+    source: str = ""
+    argv: tuple[str, ...] = ()
+
+
+def start(program: Program, way: Way, places: Places, limits: Limits, folder: Path) -> tuple[subprocess.Popen[bytes], Tree]:
+    """The started child and its tree; nothing of the program runs before the child has given up its rights.
+
+    Raises ToolFailed when bwrap does not start.
+    """
+    rules = landlock.ruleset(way.abi, places.readable, places.devices, folder)
+    plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+    info, told = os.pipe() if way.bwrap else (-1, -1)
+    try:
+        with open(plan, "wb", closefd=False) as stream:
+            marshal.dump({"ruleset": rules, "filter": way.filter(), "rlimits": limits.rlimits(threads=bool(way.bwrap)), "cores": limits.cores,
+                          "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES, "source": program.source,
+                          "argv": list(program.argv), "executable": str(places.executable)}, stream)
+        os.lseek(plan, 0, os.SEEK_SET)
+        before = bubblewrap.arguments(way.bwrap, places, folder, told) if way.bwrap else []
+        process = subprocess.Popen([*before, str(places.interpreter), "-I", "-S", "-c", _LAUNCH, str(plan)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=places.environment(folder),
+                                   pass_fds=[rules, plan] + ([told] if way.bwrap else []), start_new_session=True)
+        if not way.bwrap:
+            return process, Group(process.pid)
+        os.close(told)  # the end of what bwrap says is seen only when nobody else can write
+        told = -1
+        return process, Namespace(process.pid, _first(process, info))
+    finally:
+        for fd in (rules, plan, info, told):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _first(process: subprocess.Popen[bytes], info: int) -> int:
+    """The process id of the namespace's first process, as bwrap tells it."""
+    text = b""  # one JSON object, written piece by piece
+    while b"}" not in text and select.select([info], [], [], _BWRAP_WAIT)[0] and (piece := os.read(info, 4096)):
+        text += piece
+    if b"}" in text:
+        return int(json.loads(text)["child-pid"])
+    process.kill()
+    _, reason = process.communicate()
+    raise ToolFailed(f"bubblewrap did not start ({reason.decode('utf-8', 'replace').strip()[:300] or 'no reason given'}); run `bwrap --unshare-all "
+                     "--ro-bind / / true` to see why.")

@@ -1,0 +1,145 @@
+"""Watching one run: what it prints, what it uses, and which limit it breaks."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+
+from suite.tools.sandbox.folder import too_much
+from suite.tools.sandbox.limits import Limits
+from suite.tools.sandbox.processes import Process, Tree
+
+TICK = 0.02  # seconds between two looks at the program, more where a look takes long
+_SHARE = 10  # a look may take one part in so many of the time
+_SIGNALS = {128 + 24: "cpu", 128 + 25: "disk", 128 + 31: "syscall"}  # SIGXCPU, SIGXFSZ, SIGSYS, as a shell reports them
+
+
+@dataclass
+class Stream:
+    """What a program printed: the first `room` bytes are kept, the rest is counted."""
+
+    room: int
+    kept: bytearray = field(default_factory=bytearray)
+    size: int = 0
+
+    def add(self, piece: bytes) -> None:
+        """Keep what there is room for."""
+        self.kept += piece[:max(0, self.room - self.size)]
+        self.size += len(piece)
+
+    def text(self) -> str:
+        """What was kept, and a last line that says what was not."""
+        text = self.kept.decode("utf-8", "replace")
+        return text if self.size <= self.room else f"{text}\n[cut: only the first {self.room} of {self.size} bytes or more are shown]\n"
+
+
+@dataclass
+class Watched:
+    """A run that is being watched."""
+
+    process: Popen[bytes]
+    tree: Tree
+    folder: Path
+    limits: Limits
+    timeout: float
+    halted: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic()
+        self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
+        self._next, self._cpu = self.began, 0.0
+
+    def watch(self) -> str:
+        """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards."""
+        ended = ""
+        with selectors.DefaultSelector() as selector:
+            assert self.process.stdout is not None and self.process.stderr is not None  # both were asked for
+            for pipe, stream in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
+                os.set_blocking(pipe.fileno(), False)
+                selector.register(pipe, selectors.EVENT_READ, stream)
+            gone = os.pidfd_open(self.process.pid)
+            try:
+                selector.register(gone, selectors.EVENT_READ)
+                while not ended:
+                    ready = [key for key, _ in selector.select(TICK)]
+                    for key in ready:
+                        if key.data is not None and not _take(key.fd, key.data):
+                            selector.unregister(key.fileobj)
+                    ended = self._broken()
+                    if any(key.data is None for key in ready):
+                        break
+            finally:
+                os.close(gone)
+                self.tree.kill()
+                self.process.wait()
+            self._drain()
+        return ended or _SIGNALS.get(self.returncode(), "")
+
+    def returncode(self) -> int:
+        """The program's exit status; 128 and its number for a signal, as a shell has it."""
+        code = self.process.returncode
+        return 128 - code if code < 0 else code
+
+    def _drain(self) -> None:
+        """What is left in the pipes; nobody can write to them any more."""
+        for pipe, stream in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
+            assert pipe is not None
+            while _take(pipe.fileno(), stream):
+                pass
+
+    def _broken(self) -> str:
+        """The limit that is broken now; the tree of processes is looked at only every so often."""
+        now = time.monotonic()
+        if self.halted():
+            return "halted"
+        if now - self.began > self.timeout:
+            return "timeout"
+        if self.stdout.size + self.stderr.size > self.limits.flood:
+            return "output"
+        if now < self._next:
+            return ""
+        found = self._over(self.tree.members())
+        spent = time.monotonic() - now
+        self._next = now + max(TICK, spent * _SHARE)
+        return found
+
+    def _over(self, members: list[Process]) -> str:
+        limits = self.limits
+        if len(members) > limits.processes or sum(one.threads for one in members) > limits.threads:
+            return "processes"
+        if sum(one.resident for one in members) > limits.memory:
+            return "memory"
+        self._cpu = max(self._cpu, sum(one.cpu for one in members))
+        if self._cpu > limits.cpu:
+            return "cpu"
+        return "disk" if too_much(self.folder, limits.folder, limits.entries) or _unnamed(members) > limits.folder else ""
+
+
+def _take(fd: int, stream: Stream) -> bool:
+    """Read once; false at the end of the pipe or when nothing is there."""
+    try:
+        piece = os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return False
+    stream.add(piece)
+    return bool(piece)
+
+
+def _unnamed(members: list[Process]) -> int:
+    """Bytes of open files that have no name any more: they take disk space that no folder shows. Each is counted once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for one in members:
+        try:
+            names = os.listdir(f"/proc/{one.pid}/fd")
+            for name in names:
+                facts = os.stat(f"/proc/{one.pid}/fd/{name}")
+                if facts.st_nlink == 0 and facts.st_size:
+                    sizes[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+        except OSError:  # it ended just now, or is a zombie
+            continue
+    return sum(sizes.values())
