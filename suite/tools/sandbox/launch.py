@@ -1,6 +1,6 @@
 """What runs first in a sandboxed child: it gives up every right, then becomes the program.
 
-Its text is given to `python -I -S -c`, never imported by the suite: it loads as little as it can, because every run waits for it.
+Its code is given to `python -I -S`, never imported by the suite: it loads as little as it can, because every run waits for it.
 """
 
 import marshal
@@ -75,8 +75,8 @@ def report(source, kind, error, trace):
 
 
 if __name__ == "__main__":
-    with open(int(sys.argv[1]), "rb") as stream:
-        plan = marshal.load(stream)
+    plan = marshal.load(stream)  # noqa: F821  the file that this code came from
+    stream.close()  # noqa: F821
     give_up(plan)
     if plan["argv"]:
         os.execv(plan["argv"][0], plan["argv"])

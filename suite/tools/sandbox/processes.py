@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from subprocess import Popen
 from typing import Protocol
 
 from suite.errors import ToolFailed
@@ -38,7 +39,7 @@ class Tree(Protocol):
         ...
 
     def kill(self) -> None:
-        """End all of them, and return when none is left."""
+        """End all of them, and return when none is left and the child was waited for."""
         ...
 
 
@@ -59,61 +60,60 @@ def _parse(pid: int, line: bytes) -> Process:
 
 
 class Group:
-    """The processes of a group that none can leave, because setsid and setpgid are refused: one signal ends all of them at once.
+    """The processes of a group that none can leave, because setsid and setpgid are refused: one signal ends all of them at once."""
 
-    The group's first process must not have been waited for: its number would be free for others.
-    """
-
-    def __init__(self, leader: int) -> None:
+    def __init__(self, leader: Popen[bytes]) -> None:
         self._leader = leader
 
     def members(self) -> list[Process]:
         """The group, zombies included."""
-        return [one for one in every_process() if one.group == self._leader]
+        return [one for one in every_process() if one.group == self._leader.pid]
 
     def kill(self) -> None:
-        """One SIGKILL to the group; the kernel lets no process fork away from it."""
-        until = time.monotonic() + _LAST_WAIT
+        """One SIGKILL to the group; the kernel lets no process fork away from it. The leader is waited for last: until then its number is its own."""
+        group, until = self._leader.pid, time.monotonic() + _LAST_WAIT
         with suppress(ProcessLookupError):
-            os.killpg(self._leader, signal.SIGKILL)
-        while any(one.state not in "ZX" for one in self.members()):
-            if time.monotonic() > until:
-                raise ToolFailed(f"A process of the sandbox (group {self._leader}) does not end; look at it with `ps -g {self._leader}`.")
-            time.sleep(0.001)
+            os.killpg(group, signal.SIGKILL)
+        self._leader.wait()
+        with suppress(ProcessLookupError):
+            while not os.killpg(group, 0) and any(one.state not in "ZX" for one in self.members()):
+                if time.monotonic() > until:
+                    raise ToolFailed(f"A process of the sandbox (group {group}) does not end; look at it with `ps -g {group}`.")
+                time.sleep(0.001)
 
 
 class Namespace:
     """The processes of a pid namespace: they end with its first one, and the kernel ends that only when all others are gone."""
 
-    def __init__(self, bwrap: int, first: int) -> None:
-        self._outer = (bwrap, first)
+    def __init__(self, bwrap: Popen[bytes], first: int) -> None:
+        self._bwrap, self._first = bwrap, first
         try:
-            self._first: int | None = os.pidfd_open(first)
+            self._pidfd: int | None = os.pidfd_open(first)
         except ProcessLookupError:  # it has ended, and with it all others
-            self._first = None
+            self._pidfd = None
 
     def members(self) -> list[Process]:
         """Descendants of bwrap, without bwrap's own two processes."""
         children: dict[int, list[Process]] = {}
         for one in every_process():
             children.setdefault(one.parent, []).append(one)
-        found, queue = [], [self._outer[0]]
+        found, queue = [], [self._bwrap.pid]
         while queue:
             for child in children.get(queue.pop(), []):
                 queue.append(child.pid)
-                if child.pid not in self._outer:
+                if child.pid != self._first:
                     found.append(child)
         return found
 
     def kill(self) -> None:
         """SIGKILL to the first process, then wait until the namespace is empty."""
-        if self._first is None:
-            return
-        try:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._first, signal.SIGKILL)
-            if not select.select([self._first], [], [], _LAST_WAIT)[0]:
-                raise ToolFailed(f"A sandbox (process {self._outer[1]}) does not end; look at it with `ps {self._outer[1]}`.")
-        finally:
-            os.close(self._first)
-            self._first = None
+        if self._pidfd is not None:
+            try:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                if not select.select([self._pidfd], [], [], _LAST_WAIT)[0]:
+                    raise ToolFailed(f"A sandbox (process {self._first}) does not end; look at it with `ps {self._first}`.")
+            finally:
+                os.close(self._pidfd)
+                self._pidfd = None
+        self._bwrap.wait()

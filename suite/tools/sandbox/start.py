@@ -10,6 +10,7 @@ import select
 import struct
 import subprocess
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 from suite.errors import ToolFailed
@@ -18,7 +19,7 @@ from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.places import Places
 from suite.tools.sandbox.processes import Group, Namespace, Tree
 
-_LAUNCH = Path(__file__).with_name("launch.py").read_text(encoding="utf-8")
+_LAUNCH = "import marshal, sys; stream = open(int(sys.argv[1]), 'rb'); exec(marshal.load(stream))"  # two objects: what runs first, and its plan
 _CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)  # the header of capset(): version 3, this process
 _BWRAP_WAIT = 10.0  # seconds for bwrap to make its namespaces
 
@@ -30,6 +31,7 @@ class Way:
     abi: int
     bwrap: str = ""
 
+    @cached_property
     def filter(self) -> bytes:
         """The filter of system calls that suits the rest."""
         inside = bool(self.bwrap)
@@ -54,7 +56,8 @@ def start(program: Program, way: Way, places: Places, limits: Limits, folder: Pa
     info, told = os.pipe() if way.bwrap else (-1, -1)
     try:
         with open(plan, "wb", closefd=False) as stream:
-            marshal.dump({"ruleset": rules, "filter": way.filter(), "rlimits": limits.rlimits(threads=bool(way.bwrap)), "cores": limits.cores,
+            stream.write(_first_code())
+            marshal.dump({"ruleset": rules, "filter": way.filter, "rlimits": limits.rlimits(threads=bool(way.bwrap)), "cores": limits.cores,
                           "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES, "source": program.source,
                           "argv": list(program.argv), "executable": str(places.executable)}, stream)
         os.lseek(plan, 0, os.SEEK_SET)
@@ -63,14 +66,21 @@ def start(program: Program, way: Way, places: Places, limits: Limits, folder: Pa
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=places.environment(folder),
                                    pass_fds=[rules, plan] + ([told] if way.bwrap else []), start_new_session=True)
         if not way.bwrap:
-            return process, Group(process.pid)
+            return process, Group(process)
         os.close(told)  # the end of what bwrap says is seen only when nobody else can write
         told = -1
-        return process, Namespace(process.pid, _first(process, info))
+        return process, Namespace(process, _first(process, info))
     finally:
         for fd in (rules, plan, info, told):
             if fd >= 0:
                 os.close(fd)
+
+
+@cache
+def _first_code() -> bytes:
+    """launch.py as code of this Python, which the child's is, too; compiling it there would take longer than all else it does."""
+    path = Path(__file__).with_name("launch.py")
+    return marshal.dumps(compile(path.read_text(encoding="utf-8"), str(path), "exec", optimize=2))
 
 
 def _first(process: subprocess.Popen[bytes], info: int) -> int:

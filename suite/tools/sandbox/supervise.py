@@ -15,6 +15,7 @@ from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.processes import Process, Tree
 
 TICK = 0.02  # seconds between two looks at the program, more where a look takes long
+_FIRST = 0.05  # seconds until the tree of processes is looked at: most programs have ended by then
 _SHARE = 10  # a look may take one part in so many of the time
 _SIGNALS = {128 + 24: "cpu", 128 + 25: "disk", 128 + 31: "syscall"}  # SIGXCPU, SIGXFSZ, SIGSYS, as a shell reports them
 
@@ -52,7 +53,7 @@ class Watched:
     def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
-        self._next, self._cpu = self.began, 0.0
+        self._next, self._cpu = self.began + _FIRST, 0.0
 
     def watch(self) -> str:
         """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards."""
@@ -60,7 +61,6 @@ class Watched:
         with selectors.DefaultSelector() as selector:
             assert self.process.stdout is not None and self.process.stderr is not None  # both were asked for
             for pipe, stream in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
-                os.set_blocking(pipe.fileno(), False)
                 selector.register(pipe, selectors.EVENT_READ, stream)
             gone = os.pidfd_open(self.process.pid)
             try:
@@ -76,7 +76,6 @@ class Watched:
             finally:
                 os.close(gone)
                 self.tree.kill()
-                self.process.wait()
             self._drain()
         return ended or _SIGNALS.get(self.returncode(), "")
 
@@ -121,11 +120,8 @@ class Watched:
 
 
 def _take(fd: int, stream: Stream) -> bool:
-    """Read once; false at the end of the pipe or when nothing is there."""
-    try:
-        piece = os.read(fd, 1 << 16)
-    except BlockingIOError:
-        return False
+    """Read once; false at the end of the pipe. Only after a selector said that there is something, or when nobody can write any more."""
+    piece = os.read(fd, 1 << 16)
     stream.add(piece)
     return bool(piece)
 
