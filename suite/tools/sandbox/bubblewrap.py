@@ -24,7 +24,8 @@ def arguments(bwrap: str, places: Places, folder: Path, info: int) -> list[str]:
     for name, value in places.environment(folder).items():
         found += ["--setenv", name, value]
     for place in places.readable:
-        if place.is_symlink() and place.parent == Path("/"):  # /bin and the like, which lead into /usr
+        target = Path(os.path.realpath(place))
+        if place.is_symlink() and any(other in target.parents for other in places.readable):  # /bin and the like: a mount costs more
             found += ["--symlink", os.readlink(place), str(place)]
         else:
             found += ["--ro-bind", str(place), str(place)]

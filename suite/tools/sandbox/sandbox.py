@@ -108,9 +108,9 @@ class Sandbox:
         if self._places is None:
             self._places = find_places()
         began = time.perf_counter()
-        process, tree = start(program, way, self._places, self.limits, folder)
-        with process:  # closes the pipes
-            watched = Watched(process, tree, folder, self.limits, timeout, halted)
+        started = start(program, way, self._places, self.limits, folder)
+        with started.process:  # closes the pipes
+            watched = Watched(started, folder, self.limits, timeout, halted)
             ended = watched.watch()
         out, err = watched.stdout, watched.stderr
         return Ran(out.text(), err.text(), watched.returncode(), time.perf_counter() - began, ended, name, out.size > out.room, err.size > err.room)

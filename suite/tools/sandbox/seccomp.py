@@ -8,10 +8,11 @@ import struct
 from suite.tools.sandbox import syscalls
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH_*
+INSTALL = (317, 277)  # the call that takes a filter, in those columns
 X32 = 0x40000000  # this bit in a call's number selects x86_64's second calling convention
 
 _LOAD, _AND, _EQUAL, _GREATER, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
-_ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_ALLOW, _KILL, _ASK = 0x7FFF0000, 0x80000000, 0x7FC00000
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 # CLONE_NEW*, and those that would make the new process somebody else's child or let it be traced
@@ -67,10 +68,7 @@ def program(machine: str, *, signals: bool, groups: bool, owners: bool) -> bytes
 
     What is not allowed fails with EPERM. A call of another architecture, or of x32, kills the process with SIGSYS.
     """
-    column, arch = MACHINES[machine]
-    steps = [_step(_LOAD, _ARCH), _step(_EQUAL, arch, yes=1), _return(_KILL), _step(_LOAD, _NUMBER)]
-    if machine == "x86_64":
-        steps += [_step(_AT_LEAST, X32, no=1), _return(_KILL)]
+    column, steps = MACHINES[machine][0], _native(machine)
     allowed = dict(syscalls.ALLOWED)
     for wanted, table in ((signals, syscalls.SIGNALS), (groups, syscalls.GROUPS), (owners, syscalls.OWNERS)):
         allowed |= table if wanted else {}
@@ -83,3 +81,23 @@ def program(machine: str, *, signals: bool, groups: bool, owners: bool) -> bytes
             steps += [_step(_EQUAL, number, no=len(block)), *block]
     steps += [_step(_GREATER, syscalls.NEWEST, no=1), _return(_refused(errno.ENOSYS)), _return(_refused(errno.EPERM))]
     return b"".join(steps)
+
+
+def asking(machine: str) -> bytes:
+    """A filter that lets every call pass but those that make processes and threads, which wait for an answer."""
+    column, steps = MACHINES[machine][0], _native(machine)
+    for numbers in (syscalls.BOUNDED["clone"], syscalls.ALLOWED["fork"], syscalls.ALLOWED["vfork"], syscalls.ABSENT["clone3"]):
+        if (number := numbers[column]) is not None:
+            steps += [_step(_EQUAL, number, no=1), _return(_ASK)]
+    return b"".join([*steps, _return(_ALLOW)])
+
+
+def clone_number(machine: str) -> int:
+    """The number of clone, whose first argument tells threads from processes."""
+    return syscalls.BOUNDED["clone"][MACHINES[machine][0]] or 0
+
+
+def _native(machine: str) -> list[bytes]:
+    """Kill for calls of another architecture, and load the number of the others."""
+    steps = [_step(_LOAD, _ARCH), _step(_EQUAL, MACHINES[machine][1], yes=1), _return(_KILL), _step(_LOAD, _NUMBER)]
+    return [*steps, _step(_AT_LEAST, X32, no=1), _return(_KILL)] if machine == "x86_64" else steps

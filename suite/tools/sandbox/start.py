@@ -7,6 +7,7 @@ import marshal
 import os
 import platform
 import select
+import socket
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -46,31 +47,47 @@ class Program:
     argv: tuple[str, ...] = ()
 
 
-def start(program: Program, way: Way, places: Places, limits: Limits, folder: Path) -> tuple[subprocess.Popen[bytes], Tree]:
-    """The started child and its tree; nothing of the program runs before the child has given up its rights.
+@dataclass
+class Started:
+    """A child on its way: its process, its tree, and the socket on which it sends what its new processes are asked for by."""
+
+    process: subprocess.Popen[bytes]
+    tree: Tree
+    listener: socket.socket
+
+
+def start(program: Program, way: Way, places: Places, limits: Limits, folder: Path) -> Started:
+    """The started child; nothing of the program runs before the child has given up its rights.
 
     Raises ToolFailed when bwrap does not start.
     """
+    machine = platform.machine()
     rules = landlock.ruleset(way.abi, places.readable, places.devices, folder)
     plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+    ours, theirs = socket.socketpair()
     info, told = os.pipe() if way.bwrap else (-1, -1)
     try:
         with open(plan, "wb", closefd=False) as stream:
             stream.write(_first_code())
-            marshal.dump({"ruleset": rules, "filter": way.filter, "rlimits": limits.rlimits(threads=bool(way.bwrap)), "cores": limits.cores,
-                          "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES, "source": program.source,
-                          "argv": list(program.argv), "executable": str(places.executable)}, stream)
+            marshal.dump({"ruleset": rules, "filter": way.filter, "asking": seccomp.asking(machine), "suite": theirs.fileno(),
+                          "install": seccomp.INSTALL[seccomp.MACHINES[machine][0]], "rlimits": limits.rlimits(threads=bool(way.bwrap)),
+                          "cores": limits.cores, "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES,
+                          "source": program.source, "argv": list(program.argv), "executable": str(places.executable)}, stream)
         os.lseek(plan, 0, os.SEEK_SET)
         before = bubblewrap.arguments(way.bwrap, places, folder, told) if way.bwrap else []
         process = subprocess.Popen([*before, str(places.interpreter), "-I", "-S", "-c", _LAUNCH, str(plan)], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=places.environment(folder),
-                                   pass_fds=[rules, plan] + ([told] if way.bwrap else []), start_new_session=True)
+                                   pass_fds=[rules, plan, theirs.fileno()] + ([told] if way.bwrap else []), start_new_session=True)
         if not way.bwrap:
-            return process, Group(process)
+            return Started(process, Group(process), ours)
         os.close(told)  # the end of what bwrap says is seen only when nobody else can write
         told = -1
-        return process, Namespace(process, _first(process, info))
+        return Started(process, Namespace(process, _first(process, info)), ours)
+    except BaseException:
+        ours.close()
+        raise
     finally:
+        theirs.close()
         for fd in (rules, plan, info, told):
             if fd >= 0:
                 os.close(fd)

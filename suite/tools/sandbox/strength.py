@@ -18,7 +18,7 @@ ALONE_FROM = 3  # the ABI of Landlock that is enough without namespaces: older o
 
 # tried before the first program is: each line of it must fail where the sandbox holds
 _TRIAL = """
-import json, os, resource, socket
+import json, os, socket
 canary, outside = {canary!r}, {outside!r}
 found = {{}}
 def refused(name, attempt):
@@ -34,12 +34,6 @@ refused("a network socket", socket.socket)
 refused("a unix socket", lambda: socket.socket(socket.AF_UNIX))
 refused("sending signals to the suite", lambda: os.kill({suite}, 0))
 open("own", "w").write("own")
-resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-def fork():
-    if os.fork() == 0:
-        os._exit(0)
-    os.wait()
-refused("fork", fork)
 print(json.dumps(found))
 """
 
@@ -69,11 +63,9 @@ def find_strength(trial: Trial, canary: Path, suite: int, bubblewrap: bool) -> t
     path = find_bubblewrap() if bubblewrap else None
     if path:
         way = Way(abi, path)
-        bounded, reason = _try(trial, way, canary, suite)
+        reason = _try(trial, way, canary, suite)
         if not reason:
-            return Strength("bubblewrap, Landlock, seccomp", () if bounded else (
-                "Processes and threads are counted by the supervisor 50 times a second and not bounded by the kernel, which exempts root; start "
-                "the suite as another user.",)), way
+            return Strength("bubblewrap, Landlock, seccomp"), way
         weaker.append(f"bubblewrap is installed but does not work here ({reason}); where AppArmor forbids it, load its profile for bwrap.")
     elif bubblewrap:
         weaker.append("bubblewrap is not installed; install the package `bubblewrap`.")
@@ -83,7 +75,7 @@ def find_strength(trial: Trial, canary: Path, suite: int, bubblewrap: bool) -> t
         weaker.append(f"Landlock has version {abi} here, and without bubblewrap {ALONE_FROM} is needed; use Linux 6.2 or newer.")
         return Strength("none", tuple(weaker), ok=False), None
     way = Way(abi)
-    _, reason = _try(trial, way, canary, suite)
+    reason = _try(trial, way, canary, suite)
     if reason:
         return Strength("none", (*weaker, f"Landlock and seccomp do not hold here: {reason}."), ok=False), None
     return Strength("Landlock, seccomp", (*weaker, *_alone(abi))), way
@@ -92,7 +84,6 @@ def find_strength(trial: Trial, canary: Path, suite: int, bubblewrap: bool) -> t
 def _alone(abi: int) -> list[str]:
     """What is missing without namespaces."""
     found = ["Names, sizes and times of files outside can be asked for, though not their content.",
-             "Processes and threads are counted by the supervisor 50 times a second and not bounded by the kernel.",
              "When the suite itself is killed, processes that a program has started live on, each until its limit of CPU time.",
              "Modes and times of files cannot be changed, and new sessions and process groups not be made: Landlock does not confine these."]
     silent = "Programs cannot send signals, not even to their own: Landlock is too old to confine them."
@@ -112,17 +103,14 @@ def _abi() -> int:
                          "among its `lsm=`.") from None
 
 
-def _try(trial: Trial, way: Way, canary: Path, suite: int) -> tuple[bool, str]:
-    """Whether the kernel bounds processes this way, and what does not hold; empty when everything does."""
+def _try(trial: Trial, way: Way, canary: Path, suite: int) -> str:
+    """What does not hold this way; empty when everything does."""
     outside = canary.with_suffix(".written")
     try:
         code, out, err = trial(way, _TRIAL.format(canary=str(canary), outside=str(outside), suite=suite))
     except (ToolFailed, OSError) as error:
-        return False, str(error)
+        return str(error)
     if code != 0:
-        return False, err.strip().rpartition("\n")[2][:300] or f"the trial ended with status {code}"
-    found = json.loads(out)
-    bounded = bool(way.bwrap) and found.pop("fork")
-    found.pop("fork", None)
-    got_through = [name for name, refused in found.items() if not refused]
-    return bounded, f"{' and '.join(got_through)} got through" if got_through else ""
+        return err.strip().rpartition("\n")[2][:300] or f"the trial ended with status {code}"
+    got_through = [name for name, refused in json.loads(out).items() if not refused]
+    return f"{' and '.join(got_through)} got through" if got_through else ""

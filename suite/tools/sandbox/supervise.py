@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import selectors
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from subprocess import Popen
+from typing import IO
 
+from suite.tools.sandbox import seccomp
 from suite.tools.sandbox.folder import too_much
+from suite.tools.sandbox.forks import Forks
 from suite.tools.sandbox.limits import Limits
-from suite.tools.sandbox.processes import Process, Tree
+from suite.tools.sandbox.processes import Process
+from suite.tools.sandbox.start import Started
 
 TICK = 0.02  # seconds between two looks at the program, more where a look takes long
 _FIRST = 0.05  # seconds until the tree of processes is looked at: most programs have ended by then
@@ -43,8 +50,7 @@ class Stream:
 class Watched:
     """A run that is being watched."""
 
-    process: Popen[bytes]
-    tree: Tree
+    started: Started
     folder: Path
     limits: Limits
     timeout: float
@@ -53,43 +59,57 @@ class Watched:
     def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
+        self.process, self.tree = self.started.process, self.started.tree
+        self._forks = Forks(self.tree, self.limits, seccomp.clone_number(platform.machine()))
         self._next, self._cpu = self.began + _FIRST, 0.0
 
     def watch(self) -> str:
         """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards."""
-        ended = ""
-        with selectors.DefaultSelector() as selector:
-            assert self.process.stdout is not None and self.process.stderr is not None  # both were asked for
-            for pipe, stream in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
-                selector.register(pipe, selectors.EVENT_READ, stream)
+        with ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            stack.callback(self.tree.kill)
+            for pipe, stream in self._streams():
+                selector.register(pipe, selectors.EVENT_READ, partial(self._read, selector, pipe, stream))
+            greeting = stack.enter_context(self.started.listener)
+            selector.register(greeting, selectors.EVENT_READ, partial(self._greet, selector, greeting, stack))
             gone = os.pidfd_open(self.process.pid)
-            try:
-                selector.register(gone, selectors.EVENT_READ)
-                while not ended:
-                    ready = [key for key, _ in selector.select(TICK)]
-                    for key in ready:
-                        if key.data is not None and not _take(key.fd, key.data):
-                            selector.unregister(key.fileobj)
-                    ended = self._broken()
-                    if any(key.data is None for key in ready):
-                        break
-            finally:
-                os.close(gone)
-                self.tree.kill()
-            self._drain()
+            stack.callback(os.close, gone)
+            selector.register(gone, selectors.EVENT_READ, None)
+            ended, over = "", False
+            while not ended and not over:
+                for key, _ in selector.select(TICK):
+                    over = over or key.data is None
+                    ended = ended or (key.data() if key.data else "")
+                ended = ended or self._broken()
+        for pipe, stream in self._streams():
+            while _take(pipe.fileno(), stream):  # what is left: nobody can write any more
+                pass
         return ended or _SIGNALS.get(self.returncode(), "")
+
+    def _streams(self) -> list[tuple[IO[bytes], Stream]]:
+        assert self.process.stdout is not None and self.process.stderr is not None  # both were asked for
+        return [(self.process.stdout, self.stdout), (self.process.stderr, self.stderr)]
+
+    def _read(self, selector: selectors.BaseSelector, pipe: IO[bytes], stream: Stream) -> str:
+        if not _take(pipe.fileno(), stream):
+            selector.unregister(pipe)
+        return ""
+
+    def _greet(self, selector: selectors.BaseSelector, greeting: socket.socket, stack: ExitStack) -> str:
+        """The child has sent the descriptor on which the kernel asks; or it ended before."""
+        selector.unregister(greeting)
+        for fd in socket.recv_fds(greeting, 1, 1)[1]:
+            stack.callback(os.close, fd)
+            selector.register(fd, selectors.EVENT_READ, partial(self._answer, fd))
+        return ""
+
+    def _answer(self, listener: int) -> str:
+        return "" if self._forks.answer(listener) else "processes"
 
     def returncode(self) -> int:
         """The program's exit status; 128 and its number for a signal, as a shell has it."""
         code = self.process.returncode
         return 128 - code if code < 0 else code
-
-    def _drain(self) -> None:
-        """What is left in the pipes; nobody can write to them any more."""
-        for pipe, stream in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
-            assert pipe is not None
-            while _take(pipe.fileno(), stream):
-                pass
 
     def _broken(self) -> str:
         """The limit that is broken now; the tree of processes is looked at only every so often."""
@@ -109,7 +129,7 @@ class Watched:
 
     def _over(self, members: list[Process]) -> str:
         limits = self.limits
-        if len(members) > limits.processes or sum(one.threads for one in members) > limits.threads:
+        if not self._forks.count(members):
             return "processes"
         if sum(one.resident for one in members) > limits.memory:
             return "memory"
