@@ -7,7 +7,6 @@ module but the standard library's. `p` is what the test tells: paths, ports and 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import json
 import mmap
@@ -20,6 +19,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +29,7 @@ INTEL = platform.machine() == "x86_64"
 
 
 def attempt(works: str = "", intel: bool = False) -> Callable[[Callable[[dict], Any]], Callable[[dict], Any]]:
-    """Register an attempt; `works` says for whom it works without a sandbox: `all`, `root`, or nobody that is tried."""
+    """Register an attempt; `works` says for whom it works without a sandbox: `all`, `root`, `unsafe` where that is not tried, or nothing certain."""
 
     def register(function: Callable[[dict], Any]) -> Callable[[dict], Any]:
         if INTEL or not intel:
@@ -213,7 +213,8 @@ def read_shadow(p: dict) -> Any:
 
 @attempt("all")
 def list_other_folders_of_the_sandbox(p: dict) -> Any:
-    return os.listdir(p["box"])
+    os.listdir(p["box"])
+    return True
 
 
 @attempt("all")
@@ -305,7 +306,7 @@ def write_tmp(p: dict) -> Any:
     return False
 
 
-@attempt()
+@attempt("unsafe")
 def write_where_programs_lie(p: dict) -> Any:
     for folder in ("/usr/local/lib", "/usr/lib", os.path.dirname(os.__file__), os.path.dirname(sys.executable)):
         try:
@@ -389,7 +390,7 @@ def set_attribute_outside(p: dict) -> Any:
     return True
 
 
-@attempt()
+@attempt("unsafe")
 def open_kernel_devices(p: dict) -> Any:
     for name in ("kmsg", "mem", "kvm", "fuse", "net/tun", "tty", "console", "vda", "sda", "nvme0n1", "ptmx", "loop-control"):
         try:
@@ -494,6 +495,12 @@ def signal_the_victim(p: dict) -> Any:
 @attempt("all")
 def signal_the_suite(p: dict) -> Any:
     os.kill(p["suite"], 0)
+    return True
+
+
+@attempt("all")
+def signal_the_group_of_the_victim(p: dict) -> Any:
+    os.killpg(p["victim"], signal.SIGCONT)
     return True
 
 
@@ -698,7 +705,8 @@ def name_the_host(p: dict) -> Any:
 @attempt("root")
 def raise_own_limits(p: dict) -> Any:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard + 1, hard + 1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard - 1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return True
 
 
@@ -761,12 +769,8 @@ def type_into_the_terminal(p: dict) -> Any:
     return os.open("/dev/tty", os.O_RDWR)
 
 
-@attempt()
+@attempt("unsafe")
 def set_the_clock(p: dict) -> Any:
-    if os.getuid() == 0 and not p["boxed"]:
-        raise OSError(errno.EPERM, "not tried")
-    import time
-
     time.clock_settime(time.CLOCK_REALTIME, time.time())
     return True
 
@@ -779,7 +783,7 @@ def try_one(name: str, p: dict) -> str:
         signal.alarm(20)
         try:
             text = "worked" if ATTEMPTS[name][0](p) else "gave nothing"
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whatever stopped it is the answer
             text = f"{type(error).__name__}: {error}"
         os.write(writer, text.encode()[:300])
         os._exit(0)
@@ -794,7 +798,9 @@ def main(p: dict) -> None:
     """Try all, each in a folder of its own, and print what became of them."""
     here = os.getcwd()
     found = {}
-    for name in ATTEMPTS:
+    for name, (_, works) in ATTEMPTS.items():
+        if works == "unsafe" and not p["boxed"]:
+            continue
         os.mkdir(name)
         os.chdir(name)
         found[name] = try_one(name, p)

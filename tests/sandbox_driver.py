@@ -29,8 +29,8 @@ GREEDY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "fork bomb": ("python", "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", ("processes",)),
     "fork bomb in bash": ("bash", ":(){ :|:& };:; while true; do :; done", ("processes",)),
     "zombies": ("python", "import os, signal\nfor _ in range(20):\n    os.fork() or os._exit(0)\nsignal.pause()", ("processes",)),
-    "threads": ("python", "import threading\nstop = threading.Event()\nfor _ in range(200):\n    threading.Thread(target=stop.wait, daemon=True).start()\nstop.wait()",
-                ("processes", "")),
+    "threads": ("python", "import threading\nthreading.stack_size(1 << 16)\nstop = threading.Event()\nfor _ in range(200):\n    threading.Thread(target=stop.wait, daemon=True).start()\nstop.wait()",
+                ("processes",)),
     "memory": ("python", "x = []\nwhile True:\n    x.append(b'x' * (1 << 20))", ("memory",)),
     "memory of many": ("python", "import os, signal\nfor _ in range(5):\n    if os.fork() == 0:\n        x = b'x' * (50 << 20)\n        signal.pause()\nsignal.pause()",
                        ("memory",)),
@@ -98,7 +98,7 @@ def outside(folder: Path) -> Iterator[dict[str, Any]]:
 def _victim() -> Iterator[subprocess.Popen[bytes]]:
     """A process of this user that waits, and tells where in its memory eight bytes are."""
     code = "import ctypes, sys; b = ctypes.create_string_buffer(b'memory!!'); print(ctypes.addressof(b), flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as victim:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as victim:
         try:
             yield victim
         finally:
@@ -193,7 +193,10 @@ def main(folder: Path) -> dict[str, Any]:
                 few = Sandbox(folder / "box", replace(FEW), bubblewrap=bubblewrap)
                 found[key] |= in_sandbox(sandbox, facts)
                 step("greedy")
+                set_out(facts)
+                before = state_of(Path(facts["outside"]))
                 found[key]["greedy"] = greedy(few, facts)
+                found[key]["intact"] = state_of(Path(facts["outside"])) == before
         step("done")
     return found
 

@@ -53,8 +53,8 @@ def give_up(plan):
     demand(min(listener, 0), "seccomp listener")
     suite = _socket.socket(fileno=plan["suite"])
     suite.sendmsg([b"+"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
-    suite.close()
     demand(install(plan["filter"], 0), "seccomp")
+    os.write(plan["suite"], b"!")  # from here on nothing is left to give up
     os.closerange(3, 4096)
 
 
@@ -88,5 +88,9 @@ if __name__ == "__main__":
     stream.close()  # noqa: F821
     give_up(plan)
     if plan["argv"]:
+        import signal
+
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python; `yes | head` is to end as in any shell
+            signal.signal(ignored, signal.SIG_DFL)
         os.execv(plan["argv"][0], plan["argv"])
     run_code(plan["source"], plan["executable"])

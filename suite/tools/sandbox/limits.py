@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIB = 1 << 20
+_BWRAP = 4  # its own processes count, too
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,4 @@ class Limits:
         """
         found = [("RLIMIT_AS", 8 * self.memory), ("RLIMIT_DATA", 2 * self.memory), ("RLIMIT_CPU", int(self.cpu) + 1), ("RLIMIT_FSIZE", self.file),
                  ("RLIMIT_NOFILE", self.descriptors), ("RLIMIT_CORE", 0), ("RLIMIT_MEMLOCK", 0), ("RLIMIT_MSGQUEUE", 0)]
-        return [*found, ("RLIMIT_NPROC", self.threads)] if threads else found
+        return [*found, ("RLIMIT_NPROC", self.threads + _BWRAP)] if threads else found

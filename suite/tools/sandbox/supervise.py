@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from suite.errors import ToolFailed
 from suite.tools.sandbox import seccomp
 from suite.tools.sandbox.folder import too_much
 from suite.tools.sandbox.forks import Forks
@@ -61,19 +62,25 @@ class Watched:
         self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
         self.process, self.tree = self.started.process, self.started.tree
         self._forks = Forks(self.tree, self.limits, seccomp.clone_number(platform.machine()))
+        self._opened: list[int] = []
+        self.confined = False  # whether the child got so far as to run the program
         self._next, self._cpu = self.began + _FIRST, 0.0
 
     def watch(self) -> str:
-        """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards."""
+        """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards.
+
+        Raises ToolFailed when the child could not be confined, so that nothing was run.
+        """
         with ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
-            stack.callback(self.tree.kill)
+            stack.callback(self._close)
+            stack.callback(self.tree.kill)  # before anything is closed: what waits for an answer is to get none
             for pipe, stream in self._streams():
                 selector.register(pipe, selectors.EVENT_READ, partial(self._read, selector, pipe, stream))
-            greeting = stack.enter_context(self.started.listener)
-            selector.register(greeting, selectors.EVENT_READ, partial(self._greet, selector, greeting, stack))
+            greeting = self.started.listener
+            selector.register(greeting, selectors.EVENT_READ, partial(self._greet, selector, greeting))
             gone = os.pidfd_open(self.process.pid)
-            stack.callback(os.close, gone)
+            self._opened.append(gone)
             selector.register(gone, selectors.EVENT_READ, None)
             ended, over = "", False
             while not ended and not over:
@@ -84,6 +91,9 @@ class Watched:
         for pipe, stream in self._streams():
             while _take(pipe.fileno(), stream):  # what is left: nobody can write any more
                 pass
+        if not ended and not self.confined:
+            reason = self.stderr.text().strip().rpartition("\n")[2] or f"status {self.returncode()}"
+            raise ToolFailed(f"The sandbox did not get ready, so nothing was run ({reason[:300]}); mend that and call again.")
         return ended or _SIGNALS.get(self.returncode(), "")
 
     def _streams(self) -> list[tuple[IO[bytes], Stream]]:
@@ -95,13 +105,21 @@ class Watched:
             selector.unregister(pipe)
         return ""
 
-    def _greet(self, selector: selectors.BaseSelector, greeting: socket.socket, stack: ExitStack) -> str:
-        """The child has sent the descriptor on which the kernel asks; or it ended before."""
-        selector.unregister(greeting)
-        for fd in socket.recv_fds(greeting, 1, 1)[1]:
-            stack.callback(os.close, fd)
+    def _greet(self, selector: selectors.BaseSelector, greeting: socket.socket) -> str:
+        """The child sends `+` with the descriptor on which the kernel asks, and `!` when it has given up its rights; nothing when it ends."""
+        said, opened, _, _ = socket.recv_fds(greeting, 1, 1)
+        for fd in opened:
+            self._opened.append(fd)
             selector.register(fd, selectors.EVENT_READ, partial(self._answer, fd))
+        self.confined = self.confined or said == b"!"
+        if not said:
+            selector.unregister(greeting)
         return ""
+
+    def _close(self) -> None:
+        self.started.listener.close()
+        while self._opened:
+            os.close(self._opened.pop())
 
     def _answer(self, listener: int) -> str:
         return "" if self._forks.answer(listener) else "processes"
