@@ -702,7 +702,7 @@ def name_the_host(p: dict) -> Any:
     return True
 
 
-@attempt("root")
+@attempt()
 def raise_own_limits(p: dict) -> Any:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard - 1))

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-CREATE, ADD, RESTRICT = 444, 445, 446  # system calls; the same on every machine
+CREATE, ADD = 444, 445  # system calls; the same on every machine
 _EXECUTE, _WRITE, _READ, _LIST, _REFER, _TRUNCATE, _DEVICE_IOCTL = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 13, 1 << 14, 1 << 15
 _MAKE_CHARACTER, _MAKE_SOCKET, _MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 11
 _FILE_RIGHTS = _EXECUTE | _WRITE | _READ | _TRUNCATE | _DEVICE_IOCTL

@@ -13,17 +13,7 @@ NAME = "<code>"  # what tracebacks call the program
 def give_up(plan):
     """Limits, then capabilities, then files by Landlock, then system calls: each step needs what the later ones take."""
     import _socket  # `socket` takes longer to load than everything else here
-    import ctypes
     import resource
-
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def demand(result, what):
-        if result != 0:
-            raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
-
-    def prctl(option, value, other=0):
-        return libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(other), ctypes.c_ulong(0), ctypes.c_ulong(0))
 
     os.umask(0o077)
     for name, limit in plan["rlimits"]:
@@ -32,30 +22,58 @@ def give_up(plan):
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (limit, limit))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-plan["cores"]:])
-    demand(prctl(1, 9), "PR_SET_PDEATHSIG")  # SIGKILL when the suite dies
+    call, install = kernel(plan["calls"])
+    call("prctl", 1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: SIGKILL when the suite dies
     if plan["parent"] and os.getppid() != plan["parent"]:
         sys.exit("The suite has ended.")
-    capability = 0
-    while prctl(24, capability) == 0:  # PR_CAPBSET_DROP: what root would get back by running a program
-        capability += 1
-    demand(libc.capset(ctypes.c_char_p(plan["capability_header"]), ctypes.c_char_p(bytes(24))), "capset")
-    demand(prctl(38, 1), "PR_SET_NO_NEW_PRIVS")
-    demand(libc.syscall(ctypes.c_long(446), ctypes.c_int(plan["ruleset"]), ctypes.c_uint(0)), "landlock_restrict_self")
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
-
-    def install(steps, flags):
-        program = Program(len(steps) // 8, steps)
-        return libc.syscall(ctypes.c_long(plan["install"]), ctypes.c_uint(1), ctypes.c_uint(flags), ctypes.byref(program))
-
+    try:
+        for capability in range(64):
+            call("prctl", 24, capability, 0, 0, 0)  # PR_CAPBSET_DROP: what root would get back by running a program
+    except OSError:  # there are no more, or they are not this user's to drop
+        pass
+    call("capset", plan["capability_header"], bytes(24))
+    call("prctl", 38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    call("landlock_restrict_self", plan["ruleset"], 0)
     listener = install(plan["asking"], 8)  # SECCOMP_FILTER_FLAG_NEW_LISTENER: the suite answers each call that makes a process
-    demand(min(listener, 0), "seccomp listener")
     suite = _socket.socket(fileno=plan["suite"])
     suite.sendmsg([b"+"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
-    demand(install(plan["filter"], 0), "seccomp")
+    install(plan["filter"], 0)
     os.write(plan["suite"], b"!")  # from here on nothing is left to give up
     os.closerange(3, 4096)
+
+
+def kernel(numbers):
+    """Two functions: a system call by name, and the installation of a filter; both raise OSError.
+
+    Made from what ctypes itself is made from: to load the whole of it takes a quarter of a run's time.
+    """
+    import _ctypes as c
+
+    class Long(c._SimpleCData):
+        _type_ = "l"
+
+    class Short(c._SimpleCData):
+        _type_ = "H"
+
+    class Bytes(c._SimpleCData):
+        _type_ = "z"
+
+    class Filter(c.Structure):
+        _fields_ = (("length", Short), ("steps", Bytes))
+
+    class Function(c.CFuncPtr):
+        _flags_ = c.FUNCFLAG_CDECL | c.FUNCFLAG_USE_ERRNO
+        _restype_ = Long
+
+    function = Function(c.dlsym(c.dlopen(None, 0), "syscall"))
+
+    def call(name, *arguments):
+        result = function(Long(numbers[name]), *[Long(one) if isinstance(one, int) else one for one in arguments])
+        if result < 0:
+            raise OSError(c.get_errno(), f"{name}: {os.strerror(c.get_errno())}")
+        return result
+
+    return call, lambda steps, flags: call("seccomp", 1, flags, c.byref(Filter(len(steps) // 8, steps)))
 
 
 def run_code(source, executable):

@@ -8,7 +8,6 @@ import struct
 from suite.tools.sandbox import syscalls
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH_*
-INSTALL = (317, 277)  # the call that takes a filter, in those columns
 X32 = 0x40000000  # this bit in a call's number selects x86_64's second calling convention
 
 _LOAD, _AND, _EQUAL, _GREATER, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
@@ -92,9 +91,11 @@ def asking(machine: str) -> bytes:
     return b"".join([*steps, _return(_ALLOW)])
 
 
-def clone_number(machine: str) -> int:
-    """The number of clone, whose first argument tells threads from processes."""
-    return syscalls.BOUNDED["clone"][MACHINES[machine][0]] or 0
+def numbers(machine: str) -> dict[str, int]:
+    """The numbers of the calls that a child gives up its rights by, and of `clone`."""
+    column = MACHINES[machine][0]
+    found = {"clone": syscalls.BOUNDED["clone"], "prctl": syscalls.BOUNDED["prctl"]} | syscalls.GIVING_UP
+    return {name: number for name, pair in found.items() if (number := pair[column]) is not None}
 
 
 def _native(machine: str) -> list[bytes]:

@@ -70,7 +70,7 @@ def start(program: Program, way: Way, places: Places, limits: Limits, folder: Pa
         with open(plan, "wb", closefd=False) as stream:
             stream.write(_first_code())
             marshal.dump({"ruleset": rules, "filter": way.filter, "asking": seccomp.asking(machine), "suite": theirs.fileno(),
-                          "install": seccomp.INSTALL[seccomp.MACHINES[machine][0]], "rlimits": limits.rlimits(threads=bool(way.bwrap)),
+                          "calls": seccomp.numbers(machine), "rlimits": limits.rlimits(threads=bool(way.bwrap)),
                           "cores": limits.cores, "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES,
                           "source": program.source, "argv": list(program.argv), "executable": str(places.executable)}, stream)
         os.lseek(plan, 0, os.SEEK_SET)

@@ -61,7 +61,7 @@ class Watched:
         self.began = time.monotonic()
         self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
         self.process, self.tree = self.started.process, self.started.tree
-        self._forks = Forks(self.tree, self.limits, seccomp.clone_number(platform.machine()))
+        self._forks = Forks(self.tree, self.limits, seccomp.numbers(platform.machine())["clone"])
         self._opened: list[int] = []
         self.confined = False  # whether the child got so far as to run the program
         self._next, self._cpu = self.began + _FIRST, 0.0

@@ -68,3 +68,5 @@ ATTRIBUTES: Numbers = {
     "fremovexattr": (199, 16),
 }
 NEWEST = 452  # newer calls than these are answered as if the kernel were older
+# what a child gives up its rights by; afterwards closed to it
+GIVING_UP: Numbers = {"capset": (126, 91), "seccomp": (317, 277), "landlock_restrict_self": (446, 446)}
