@@ -122,8 +122,8 @@ class Proxy:
     def _head(self, client: socket.socket) -> tuple[bytes, bytes]:
         data = b""
         while b"\r\n\r\n" not in data:
-            piece = self._receive(client)
-            if not piece or len(data) > HEAD_LIMIT:
+            piece = b"" if len(data) > HEAD_LIMIT else self._receive(client)
+            if not piece:
                 raise _Refused("400 Bad Request")
             data += piece
         head, _, rest = data.partition(b"\r\n\r\n")
