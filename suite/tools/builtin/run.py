@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypedDict
 
-from suite.errors import TimedOut, ToolFailed
+from suite.errors import NotReady, TimedOut, ToolFailed
 from suite.tools.sandbox import Language, Ran, Sandbox, Sessions
-from suite.tools.tool import Tool, Watch, tool_of
+from suite.tools.tool import Place, Tool, Watch, tool_of
 
 _CODE = {"description": "A Python program; what it prints is given back.", "minLength": 1, "maxLength": 200_000}
 _COMMAND = {"description": "A bash program; what it prints is given back.", "minLength": 1, "maxLength": 100_000}
@@ -27,28 +28,32 @@ class Execution(TypedDict):
     sandbox: str
 
 
-def sandbox_tools(sandbox: Sandbox, sessions: Sessions) -> tuple[Tool, ...]:
-    """The tools `execute_python` and `execute_bash`.
+def sandbox_tools(sandbox: Sandbox, sessions: Sessions, refusal: Callable[[Sandbox], str] = lambda sandbox: "") -> tuple[Tool, ...]:
+    """The tools `execute_python` and `execute_bash`; `refusal` says why no program may run now, empty when one may.
 
-    An exit status other than 0 is a result. They raise TimedOut, NotReady where no sandbox holds, and what `Sessions.run` raises.
+    An exit status other than 0 is a result. They raise TimedOut, NotReady where no sandbox holds, and what `Sessions.run` raises. A session belongs
+    to the actor who opened it.
     """
 
-    def execute(language: Language, source: str, timeout: int, session: str, watch: Watch) -> Execution:
+    def execute(language: Language, source: str, timeout: int, session: str, watch: Watch, place: Place) -> Execution:
+        why = refusal(sandbox)
+        if why:
+            raise NotReady(why, part="sandbox", retry_after=3600)
         if session:
-            ran = sessions.run(session, language, source, timeout=timeout, halted=watch.halted)
+            ran = sessions.run(f"{place.actor}.{session}", language, source, timeout=timeout, halted=watch.halted)
         else:
             ran = sandbox.run(language, source, timeout=timeout, halted=watch.halted)
         return _execution(ran, timeout)
 
-    def execute_python(code: Annotated[str, _CODE], watch: Watch, timeout: Annotated[int, _TIMEOUT] = 30,
+    def execute_python(code: Annotated[str, _CODE], watch: Watch, place: Place, timeout: Annotated[int, _TIMEOUT] = 30,
                        session: Annotated[str, _SESSION] = "") -> Execution:
         """Run a Python program in a sandbox: no network, no files but its own folder, 512 MB of memory, 30 s of CPU time."""
-        return execute("python", code, timeout, session, watch)
+        return execute("python", code, timeout, session, watch, place)
 
-    def execute_bash(command: Annotated[str, _COMMAND], watch: Watch, timeout: Annotated[int, _TIMEOUT] = 30,
+    def execute_bash(command: Annotated[str, _COMMAND], watch: Watch, place: Place, timeout: Annotated[int, _TIMEOUT] = 30,
                      session: Annotated[str, _SESSION] = "") -> Execution:
         """Run a bash program in a sandbox: no network, no files but its own folder, 512 MB of memory, 30 s of CPU time."""
-        return execute("bash", command, timeout, session, watch)
+        return execute("bash", command, timeout, session, watch, place)
 
     return tool_of(execute_python), tool_of(execute_bash)
 
