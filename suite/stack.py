@@ -16,6 +16,7 @@ import psutil
 
 from suite import __version__, checkout
 from suite.access.actor import Actors
+from suite.access.admin import Admin
 from suite.access.apikey import ApiKeys
 from suite.access.audit import Audit
 from suite.access.checkpoint import FILE as HEAD
@@ -140,6 +141,7 @@ class Stack:
         self.audit, self.actors = Audit(self.storage, Checkpoint(data / "sqlite" / HEAD)), Actors(self.storage, load_policy())
         self.keys = ApiKeys(self.storage, self.actors)
         self.door = Door(self.key, self.keys, s.mcp_user_id)
+        self.admin = Admin(self.actors, self.keys, self.audit)
         self.record = self._record()
         models = profile(s.profile)
         residence = Residence(models)
