@@ -31,6 +31,7 @@ class Setting:
     sentence: str
     identity: bool = False  # two stacks that differ here are not the same stack: a guest is refused
     choices: tuple[str, ...] = ()
+    secret: bool = False  # only a digest of its value leaves this file
     low: float | None = None
     high: float | None = None
 
@@ -87,7 +88,7 @@ TABLE: tuple[Setting, ...] = (
     _s("embedding_cache_mb", int, 256, "Megabytes of computed vectors kept on disk, so that a text is not embedded twice; none when 0.", low=0,
        high=1_000_000),
     _s("qdrant_url", str, "", "A Qdrant server or cluster; the embedded store when empty.", identity=True),
-    _s("qdrant_api_key", str, "", "The key that a protected Qdrant server demands; it is never shown."),
+    _s("qdrant_api_key", str, "", "The key that a protected Qdrant server demands; it is never shown.", secret=True),
     _s("qdrant_timeout", float, 30.0, "Seconds a Qdrant server may take to answer.", low=1, high=600),
     _s("rag_topk", int, 4, "Chunks that an answer is written from.", low=1, high=50),
     _s("rag_chunk_size", int, 128, "Tokens of the embedding model per chunk, at most.", low=16, high=8192),
@@ -121,6 +122,8 @@ TABLE: tuple[Setting, ...] = (
     _s("sandbox_enabled", bool, True, "Whether programs of callers may run, in the sandbox; when false they do not run at all.", identity=True),
     _s("mcp_max_sessions", int, 10, "Sessions of programs that keep their folder between calls, at once.", low=1, high=1000),
     _s("mcp_session_timeout", float, 3600.0, "Seconds after which a session that nobody uses ends.", low=1, high=604_800),
+    _s("api_key", str, "", "The API key of whoever uses `suite approvals` and `suite audit`; the kernel's owner when empty. It is never shown.",
+       env="SUITE_API_KEY", secret=True),
     _s("mcp_user_id", str, "local-owner", "The actor that the kernel's owner is when they call tools."),
 )
 _BY_NAME = {row.name: row for row in TABLE}
@@ -254,9 +257,14 @@ def _expected(row: Setting) -> str:
 
 def _plain(row: Setting, value: Any) -> Any:
     # a key, or a URL with a password in it: only a digest leaves this file
-    if value and (row.name == "qdrant_api_key" or (row.name.endswith("_url") and ("@" in value or masked_text(value) != value))):
+    if value and (row.secret or (row.name.endswith("_url") and ("@" in value or masked_text(value) != value))):
         return "sha256:" + hashlib.sha256(str(value).encode()).hexdigest()[:16]
     return str(value) if isinstance(value, Path) else value
+
+
+def secrets() -> list[str]:
+    """The names of the settings whose value is a secret."""
+    return [row.name for row in TABLE if row.secret]
 
 
 def describe() -> list[dict[str, str]]:

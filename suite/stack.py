@@ -55,17 +55,10 @@ from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
 from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
-from suite.tools.builtin.files import FILE_TOOLS, WRITE_TOOLS
-from suite.tools.builtin.git import git_tools
-from suite.tools.builtin.memory import memory_tools
-from suite.tools.builtin.models import model_tools
-from suite.tools.builtin.rag import rag_tools
-from suite.tools.builtin.run import sandbox_tools
-from suite.tools.builtin.runbook import runbook_tools
 from suite.tools.call import Tools
 from suite.tools.desk import Desk
+from suite.tools.offer import Parts, every_tool
 from suite.tools.sandbox import Sandbox, Sessions
-from suite.tools.tool import Tool
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
@@ -166,8 +159,9 @@ class Stack:
         sandbox.sweep()
         self.sessions = Sessions(sandbox, most=s.mcp_max_sessions, idle=s.mcp_session_timeout)
         self._closers.append(self.sessions.close)
-        tools = Tools(self.audit, self.actors, s.workspace_dir, s, self._offered(knowledge, memory, gateway, sandbox),
-                      lambda: {"sandbox": sandbox.strength().name})
+        parts = Parts(memory, knowledge.ask, gateway.chat, self.loaded, self.switch_model, self._runbook, sandbox, self.sessions,
+                      lambda box: _no_programs(s, box))
+        tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name})
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self.metrics.registry.register(BackupSeries(self.backups.standing))
@@ -178,16 +172,10 @@ class Stack:
         self.approvals = Desk(tools.approver, self.door)
         self._closers += [part.close for part in self.parts.values()]
 
-    def _offered(self, knowledge: Knowledge, memory: Memory, gateway: Gateway, sandbox: Sandbox) -> tuple[Tool, ...]:
-        """Every tool, over the parts that it works with."""
-        s = self.settings
-        here = {name: str(getattr(s, name)) for name in ("data_dir", "reports_dir")}  # what the runbook's kernel needs to find this stack
-        def run(name: str) -> Any:
-            return execute(name, {"settings": here}, s, progress=False)
-
-        return (*FILE_TOOLS, *WRITE_TOOLS, *git_tools(), *rag_tools(knowledge.ask), *memory_tools(memory), *runbook_tools(run),
-                *model_tools(gateway.chat, self.loaded, self.switch_model),
-                *sandbox_tools(sandbox, self.sessions, lambda box: _no_programs(s, box)))
+    def _runbook(self, name: str) -> Any:
+        """Execute a runbook against this stack; its kernel is told no more than what it needs to find it."""
+        here = {name: str(getattr(self.settings, name)) for name in ("data_dir", "reports_dir")}
+        return execute(name, {"settings": here}, self.settings, progress=False)
 
     def _jobs(self, memory: Memory) -> list[Job]:
         s = self.settings

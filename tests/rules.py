@@ -31,7 +31,7 @@ LEVELS = {
     "guest": 15, "stack": 15,
     "bench": 16,
     "benchmark": 17,
-    "cli": 18, "kernel": 18, "panels": 18, "magics": 18, "__main__": 19,
+    "cli": 18, "kernel": 18, "panels": 18, "magics": 18, "jupyter_tools": 18, "__main__": 19,
     "testing": 16,
 }
 OWNERS = {

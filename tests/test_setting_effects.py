@@ -321,6 +321,34 @@ def effect_of_rate_limit(_: Any, folder: Path) -> bool:
     return all(stage.tools.call("list_files").value["count"] for _ in range(80))
 
 
+def sessions(folder: Path, **settings: Any) -> Any:
+    """The sessions of programs of a stack with these settings."""
+    with benches.throwaway(**settings) as (stack, _):
+        return stack.sessions
+
+
+def effect_of_sandbox(_: Any, folder: Path) -> bool:
+    with benches.throwaway(sandbox_enabled=False, approval_workflow_enabled=False) as (stack, _target), pytest.raises(
+            NotReady, match="SANDBOX_ENABLED is false"):
+        stack.tools.call("execute_python", {"code": "print(1)"})
+    with benches.throwaway(approval_workflow_enabled=False) as (stack, _target):
+        return stack.tools.call("execute_python", {"code": "print(1)"}).value["stdout"] == "1\n"
+
+
+def effect_of_api_key(_: Any, folder: Path) -> bool:
+    from tools_stage import set_stage
+
+    from suite.access.apikey import ApiKeys
+    from suite.cli.access import Access
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = set_stage(folder)
+    key, text = stage.keys.create("dev_user")
+    settings = load({"data_dir": str(folder), "api_key": text}, {})
+    caller = Access(settings, stage.audit, stage.actors, ApiKeys(stage.storage, stage.actors), stage.tools.approver, stage.tools.openings).caller()
+    return (caller.actor, caller.key) == ("dev_user", key.id) and text not in str(settings.values())
+
+
 def _url_servers(odd: Any, folder: Path, body: str, **settings: Any) -> Any:
     """A gateway whose chat alias is answered by the server `box` of a file."""
     from suite.gateway.gateway import Gateway
@@ -533,6 +561,10 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "approval_timeout": effect_of_approval_timeout,
     "approval_max_pending": effect_of_max_pending,
     "rate_limit_enabled": effect_of_rate_limit,
+    "sandbox_enabled": effect_of_sandbox,
+    "mcp_max_sessions": lambda _, folder: sessions(folder, mcp_max_sessions=3)._most == 3,
+    "mcp_session_timeout": lambda _, folder: sessions(folder, mcp_session_timeout=7)._idle == 7,
+    "api_key": effect_of_api_key,
     "mcp_user_id": lambda odd, _: odd.bench.tools.call("list_files", path=".").actor == "dev_user",
 }
 

@@ -18,7 +18,7 @@ from suite.backup.folder import SCRATCH
 from suite.backup.postgres import dump
 from suite.backup.snapshot import Source
 from suite.errors import StorageError
-from suite.settings import Settings
+from suite.settings import Settings, secrets
 from suite.text.secret import masked_text
 
 FILE = "suite.db"
@@ -104,7 +104,8 @@ def files(settings: Settings) -> Source:
 
     def write(folder: Path) -> Mapping[str, Any]:
         plain = {name: value for name, value in settings.values().items() if _open(value, getattr(settings, name))}
-        plain.pop("qdrant_api_key", None)  # named as left out even where none is set
+        for name in secrets():
+            plain.pop(name, None)  # named as left out even where none is set
         hidden = sorted(settings.values().keys() - plain.keys())
         (folder / SETTINGS).write_text(json.dumps(plain, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         (folder / POLICY).write_bytes(resources.files("suite.access").joinpath("policy.toml").read_bytes())

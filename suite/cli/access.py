@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ class Access:
         """
         from suite.access.caller import Caller
 
-        text = _read(Path(key_file)) if key_file else os.environ.get(VARIABLE, "").strip()
+        text = _read(Path(key_file)) if key_file else self.settings.api_key
         if not text:
             return Caller(self.settings.mcp_user_id, client="cli")
         found = self.keys.find(text)
