@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import glob
 import os
 import socket
@@ -51,7 +52,10 @@ def web(*sites: Site, **options: Any) -> Web:
 
 
 def test_a_screenshot_is_a_png_of_the_window(home: Site) -> None:
-    seen = web(home).screenshot(f"{home.url}/", NOBODY, width=400, height=300)
+    async def inside_a_loop() -> Any:  # as a notebook's kernel calls it
+        return web(home).screenshot(f"{home.url}/", NOBODY, width=400, height=300)
+
+    seen = asyncio.run(inside_a_loop())
     image = b64decode(seen["image"])
     assert image[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", image[16:24]) == (400, 300) and seen["size"] == len(image)
     assert (seen["title"], seen["url"], seen["status"]) == ("시험 페이지", f"{home.url}/", 200)
@@ -242,6 +246,14 @@ def test_a_place_that_does_not_answer_is_a_clear_error() -> None:
         place = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ToolFailed, match="does not answer"):
         Web(WebOptions(allowed=(place,))).scrape(f"http://{place}/", "p", NOBODY)
+
+
+def test_a_site_whose_certificate_nobody_signed_is_not_opened(tmp_path: Path) -> None:
+    with site({"/": "hunter2"}) as made:
+        made.encrypt(tmp_path)
+        with pytest.raises(ToolFailed, match="ERR_CERT_AUTHORITY_INVALID"):  # so the tunnel stood, and the other end was looked at
+            web(made).scrape(f"https://{made.place}/", "body", NOBODY)
+        assert made.seen == []
 
 
 # ---- bounds ----

@@ -74,6 +74,20 @@ class Visit:
         self.status = response.status if response else 0
         self.check()
 
+    def appears(self, selector: str, seconds: float) -> bool:
+        """Whether an element matches within some seconds; raises BadRequest for a selector that cannot be read."""
+        from playwright.sync_api import Error, TimeoutError
+
+        try:
+            self.page.locator(selector).first.wait_for(state="attached", timeout=self.left(seconds))
+        except TimeoutError:
+            return False
+        except Error as error:
+            if "selector" not in str(error) and "Unknown engine" not in str(error):
+                raise
+            raise BadRequest(f"The selector {selector[:80]!r} cannot be read; write a CSS selector such as `main h2`.", param="selector") from None
+        return True
+
     def facts(self) -> Facts:
         """Where the page ended up."""
         return {"url": self.page.url[:4096], "title": self.page.title()[:1000], "status": self.status}

@@ -185,17 +185,8 @@ def _picture(seen: Visit) -> bytes:
 
 
 def _scraped(seen: Visit, selector: str, attribute: str, most: int) -> Scraped:
-    from playwright.sync_api import Error, TimeoutError
-
+    seen.appears(selector, PATIENCE)  # there being none is an answer too
     found = seen.page.locator(selector)
-    try:
-        found.first.wait_for(state="attached", timeout=seen.left(PATIENCE))
-    except TimeoutError:
-        pass  # there is none: an answer too
-    except Error as error:
-        if "selector" not in str(error) and "Unknown engine" not in str(error):
-            raise
-        raise BadRequest(f"The selector {selector[:80]!r} cannot be read; write a CSS selector such as `main h2`.", param="selector") from None
     given = found.evaluate_all(_READ, [attribute, most, DATA_LIMIT])
     count = found.count()
     seen.check()
