@@ -18,7 +18,7 @@ import psutil
 import pytest
 from web_stage import NO_BROWSER, Site, site
 
-from suite.errors import BadArguments, BadRequest, Denied, NotReady, TimedOut, ToolFailed
+from suite.errors import BadArguments, BadRequest, Denied, NotReady, SettingsError, TimedOut, ToolFailed
 from suite.tools.builtin import browser
 from suite.tools.builtin.address import Addresses
 from suite.tools.builtin.web import DATA_LIMIT, Web, WebOptions, web_tools
@@ -84,6 +84,11 @@ def test_steps_are_made_one_after_the_other(home: Site) -> None:
     assert done["done"] == 7 and [picture["step"] for picture in done["screenshots"]] == [3, 6]
     assert all(b64decode(picture["image"]).startswith(b"\x89PNG") for picture in done["screenshots"])
     assert done["url"] == f"{home.url}/next" and done["title"] == "next"
+
+
+def test_a_list_of_places_that_cannot_be_read_is_told_before_any_call() -> None:
+    with pytest.raises(SettingsError, match="WEB_ALLOWED"):
+        web_tools(WebOptions(allowed=("http://x/",)))
 
 
 def test_the_tools_are_offered_with_their_schemas() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypedDict
 
 from suite.errors import BadRequest, ToolFailed
+from suite.tools.builtin.address import Addresses
 from suite.tools.builtin.browser import Visit, WebOptions, visit
 from suite.tools.tool import Tool, Watch, tool_of
 
@@ -124,6 +125,7 @@ class Web:
     """The web tools under one set of options."""
 
     def __init__(self, options: WebOptions) -> None:
+        Addresses(options.allowed)  # an entry that is no place is told at the start
         self._options = options
 
     def screenshot(self, url: Annotated[str, _URL], watch: Watch, width: Annotated[int, _WIDTH] = 1280,
