@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -509,8 +510,16 @@ def test_a_program_is_ended_with_what_it_started(tmp_path: Path) -> None:
                     watch=Watch(halted=started))
     pid = int((tmp_path / "pid").read_text())
     until = time.monotonic() + 20
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < until, f"process {pid} is still there"
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < until, f"process {pid} is still there"
+
+
+def test_an_index_that_another_git_holds_is_told(work: Path) -> None:
+    (work / ".git" / "index.lock").touch()
+    (work / "a.txt").write_text("2")
+    with pytest.raises(ToolFailed, match="Another git holds the index"):
+        tools.git_add(["a.txt"], at(work), NOBODY)
 
 
 def test_without_git_the_next_step_is_told(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

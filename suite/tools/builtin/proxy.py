@@ -14,7 +14,7 @@ from base64 import b64encode
 from contextlib import ExitStack, suppress
 from hmac import compare_digest
 
-from suite.errors import BadRequest, SuiteError
+from suite.errors import SuiteError, ToolFailed
 from suite.tools.builtin.address import Addresses, canonical_host, place_of
 
 HEAD_LIMIT = 64_000  # bytes of a request's head
@@ -38,7 +38,7 @@ class Proxy:
 
     def __init__(self, addresses: Addresses, *, seconds: float, limit: int = BYTES_LIMIT) -> None:
         self.user, self.password = "suite", secrets.token_urlsafe(24)  # other users of the machine could connect to the port
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, SuiteError] = {}
         self.spent = 0
         self.port = 0
         self._addresses, self._limit, self._until = addresses, limit, time.monotonic() + seconds
@@ -145,7 +145,7 @@ class Proxy:
             host = canonical_host(host.removeprefix("[").removesuffix("]"))
             addresses = self._addresses.reach(host, port)
         except SuiteError as error:
-            self.refused[place.lower()] = self.refused[place_of(host, port)] = str(error)
+            self.refused[place.lower()] = self.refused[place_of(host, port)] = error
             raise _Refused("403 Forbidden") from None
         failure = "no address"
         for address in addresses:
@@ -156,7 +156,7 @@ class Proxy:
                 return server
             except OSError as error:
                 failure = error.strerror or type(error).__name__
-        self.refused[place_of(host, port)] = str(BadRequest(f"{place_of(host, port)} does not answer ({failure}); check the address."))
+        self.refused[place_of(host, port)] = ToolFailed(f"{place_of(host, port)} does not answer ({failure}); check that it runs.")
         raise _Refused("502 Bad Gateway")
 
     def _forward(self, stack: ExitStack, client: socket.socket, method: bytes, goal: bytes, fields: list[tuple[bytes, bytes]], rest: bytes) -> None:
