@@ -39,7 +39,7 @@ def give_up(plan):
     suite.sendmsg([b"+"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
     install(plan["filter"], 0)
     os.write(plan["suite"], b"!")  # from here on nothing is left to give up
-    os.closerange(3, 4096)
+    os.closerange(3, 1 << 20)
 
 
 def kernel(numbers):
@@ -83,6 +83,7 @@ def run_code(source, executable):
 
     site.main()
     sys.argv[:] = [""]
+    os.environ.pop("PWD", None)  # of bubblewrap
     sys.path.insert(0, os.getcwd())
     main = type(sys)("__main__")
     sys.modules["__main__"] = main

@@ -56,7 +56,7 @@ class Sandbox:
         self._places: Places | None = None
 
     def strength(self) -> Strength:
-        """What confines programs here; found out by a trial on the first call, and remembered."""
+        """What confines programs here; found out by a trial on the first call, and remembered once something holds."""
         return self._way()[0]
 
     def run(self, language: Language, source: str, *, timeout: float = 30.0, halted: Callable[[], bool] = bool, folder: Path | None = None) -> Ran:
@@ -72,6 +72,7 @@ class Sandbox:
                            retry_after=3600)
         program = _program(language, source)
         own = folder or make_folder(self.folder, _RUN)
+        own.chmod(0o700)  # a program may have changed it
         try:
             return self._run(program, way, strength.name, own, timeout, halted)
         finally:
@@ -87,7 +88,7 @@ class Sandbox:
 
     def _way(self) -> tuple[Strength, Way | None]:
         with self._lock:
-            if self._found is None:
+            if self._found is None or self._found[1] is None:  # what did not hold may do so later
                 canary = make_folder(self.folder, _CANARY)
                 try:
                     (canary / "canary").write_text("outside", encoding="utf-8")
