@@ -6,16 +6,17 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from suite.errors import BadRequest, NotReady
+from suite.tools.sandbox.bound import bounded
 from suite.tools.sandbox.folder import make_folder, remove_folder
 from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.places import Places, find_places
 from suite.tools.sandbox.start import Program, Way, start
-from suite.tools.sandbox.strength import Strength, find_strength
+from suite.tools.sandbox.strength import TASKS, Strength, find_strength
 from suite.tools.sandbox.supervise import Watched
 
 Language = Literal["python", "bash"]
@@ -100,19 +101,22 @@ class Sandbox:
     def _trial(self, way: Way, source: str) -> tuple[int, str, str]:
         own = make_folder(self.folder, _RUN)
         try:
-            ran = self._run(Program(source), way, "", own, 30.0, bool)
+            ran = self._run(Program(source), way, "", own, 30.0, bool, threads=TASKS)
         finally:
             remove_folder(own)
         return ran.returncode, ran.stdout, ran.stderr
 
-    def _run(self, program: Program, way: Way, name: str, folder: Path, timeout: float, halted: Callable[[], bool]) -> Ran:
+    def _run(self, program: Program, way: Way, name: str, folder: Path, timeout: float, halted: Callable[[], bool],
+             threads: int = 0) -> Ran:
         if self._places is None:
             self._places = find_places()
         began = time.perf_counter()
-        started = start(program, way, self._places, self.limits, folder)
-        with started.process:  # closes the pipes
-            watched = Watched(started, folder, self.limits, timeout, halted)
-            ended = watched.watch()
+        limits = replace(self.limits, processes=10 * threads, threads=10 * threads) if threads else self.limits  # the kernel alone is to be tried
+        with bounded(threads or limits.threads, bool(way.bwrap)) as bound:
+            started = start(program, way, self._places, limits, bound, folder)
+            with started.process:  # closes the pipes
+                watched = Watched(started, folder, limits, timeout, halted)
+                ended = watched.watch()
         out, err = watched.stdout, watched.stderr
         return Ran(out.text(), err.text(), watched.returncode(), time.perf_counter() - began, ended, name, out.size > out.room, err.size > err.room)
 
