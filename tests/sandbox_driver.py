@@ -31,7 +31,7 @@ GREEDY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "zombies": ("python", "import os, signal\nfor _ in range(20):\n    os.fork() or os._exit(0)\nsignal.pause()", ("processes",)),
     "threads": ("python", "import threading\nthreading.stack_size(1 << 16)\nstop = threading.Event()\nfor _ in range(200):\n    threading.Thread(target=stop.wait, daemon=True).start()\nprint('made', flush=True)\nstop.wait()",
                 ("processes", "")),
-    "memory": ("python", "x = []\nwhile True:\n    x.append(b'x' * (1 << 20))", ("memory",)),
+    "memory": ("python", "import signal\nx = []\ntry:\n    while True:\n        x.append(b'x' * (1 << 20))\nexcept MemoryError:\n    signal.pause()", ("memory",)),
     "memory of many": ("python", "import os, signal\nfor _ in range(5):\n    if os.fork() == 0:\n        x = b'x' * (50 << 20)\n        signal.pause()\nsignal.pause()",
                        ("memory",)),
     "shared memory": ("python", "import mmap, signal\nm = mmap.mmap(-1, 300 << 20)\nfor i in range(300):\n    m.write(b'x' * (1 << 20))\nsignal.pause()", ("memory",)),

@@ -13,6 +13,7 @@ from pathlib import Path
 from suite.tools.sandbox.processes import every_process
 
 _BWRAP = 4  # its own processes count, too
+_NAME = "suite-sandbox-"
 _LAST_WAIT = 1.0  # seconds until the last of killed processes has left its cgroup
 
 
@@ -53,13 +54,25 @@ def _tasks_of_this_user() -> int:
     return found
 
 
+def sweep_groups() -> None:
+    """Remove the cgroups of suites that were killed."""
+    for parent in _parents():
+        for group in parent.glob(f"{_NAME}*"):
+            if not Path("/proc", group.name.removeprefix(_NAME).partition("-")[0]).exists():
+                with suppress(OSError):  # not this user's, or removed just now
+                    group.rmdir()
+
+
+def _parents() -> list[Path]:
+    """This process's own cgroups that may have a pids controller: of version 1, and of version 2."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
+    return [Path("/sys/fs/cgroup", controllers, own.lstrip("/")) for _, controllers, own in lines if controllers in ("", "pids")]
+
+
 def _make_group(threads: int) -> Path | None:
     """A new cgroup below this process's own that holds so many; None where no pids controller may be used."""
-    for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
-        _, controllers, own = line.split(":", 2)
-        if controllers not in ("", "pids"):
-            continue
-        group = Path("/sys/fs/cgroup") / controllers / own.lstrip("/") / f"suite-sandbox-{secrets.token_hex(8)}"
+    for parent in _parents():
+        group = parent / f"{_NAME}{os.getpid()}-{secrets.token_hex(8)}"
         try:
             group.mkdir()
         except OSError:

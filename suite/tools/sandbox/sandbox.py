@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from suite.errors import BadRequest, NotReady
-from suite.tools.sandbox.bound import bounded
+from suite.tools.sandbox.bound import bounded, sweep_groups
 from suite.tools.sandbox.folder import make_folder, remove_folder
 from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.places import Places, find_places
@@ -81,10 +81,11 @@ class Sandbox:
                 remove_folder(own)
 
     def sweep(self) -> int:
-        """Remove what earlier suites left below the folder; gives how many folders. For the start, when nothing runs."""
+        """Remove what suites that were killed have left; gives how many folders. For the start, when nothing runs."""
         left = [path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()] if self.folder.is_dir() else []
         for path in left:
             remove_folder(path)
+        sweep_groups()
         return len(left)
 
     def _way(self) -> tuple[Strength, Way | None]:
