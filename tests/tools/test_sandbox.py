@@ -307,7 +307,7 @@ def test_an_old_landlock_is_not_enough_alone(tmp_path: Path, monkeypatch: pytest
 
 def test_rules_that_do_not_hold_are_found_by_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "ruleset", open_ruleset)
-    assert "do not hold here: reading a file outside and writing outside and listing /etc" in refusal(Sandbox(tmp_path / "box", bubblewrap=False))
+    assert "do not hold here: reading a file outside and writing outside and listing /" in refusal(Sandbox(tmp_path / "box", bubblewrap=False))
 
 
 def test_a_filter_that_does_not_hold_is_found_by_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

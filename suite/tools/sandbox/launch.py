@@ -23,7 +23,6 @@ def give_up(plan):
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (limit, limit))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-plan["cores"]:])
-    os.nice(plan["nice"])
     call, install = kernel(plan["calls"])
     call("prctl", 1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: SIGKILL when the suite dies
     if plan["parent"] and os.getppid() != plan["parent"]:

@@ -13,7 +13,6 @@ class Limits:
 
     `memory` is resident memory, in which pages shared by two processes count twice. Of each output stream `output` bytes are kept, and a
     program that writes more than `flood` in all is ended. `threads` counts those of all processes; the kernel bounds them, too, where it can.
-    `nice` keeps the supervisor, and the rest of the machine, ahead of what programs do.
     """
 
     memory: int = 512 * MIB
@@ -27,7 +26,6 @@ class Limits:
     threads: int = 64
     descriptors: int = 64
     cores: int = 4
-    nice: int = 10
 
     def rlimits(self) -> list[tuple[str, int]]:
         """What the kernel holds every single process to.

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -112,7 +112,7 @@ class Sandbox:
         if self._places is None:
             self._places = find_places()
         began = time.perf_counter()
-        limits = replace(self.limits, processes=10 * threads, threads=10 * threads) if threads else self.limits  # the kernel alone is to be tried
+        limits = Limits(processes=10 * threads, threads=10 * threads) if threads else self.limits  # in a trial only the kernel is to bound them
         with bounded(threads or limits.threads, bool(way.bwrap)) as bound:
             started = start(program, way, self._places, limits, bound, folder)
             with started.process:  # closes the pipes

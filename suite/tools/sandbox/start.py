@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from suite.errors import ToolFailed
 from suite.tools.sandbox import bubblewrap, landlock, seccomp
@@ -61,19 +62,15 @@ def start(program: Program, way: Way, places: Places, limits: Limits, bound: Bou
 
     Raises ToolFailed when bwrap does not start.
     """
-    machine = platform.machine()
     rules = landlock.ruleset(way.abi, places.readable, places.devices, folder)
     plan = os.memfd_create("plan", os.MFD_CLOEXEC)
     ready, say = os.pipe()
     info, told = os.pipe() if way.bwrap else (-1, -1)
+    process = None
     try:
         with open(plan, "wb", closefd=False) as stream:
             stream.write(_first_code())
-            marshal.dump({"ruleset": rules, "filter": way.filter, "ready": say, "nice": limits.nice,
-                          "calls": seccomp.numbers(machine), "join": bound.join,
-                          "rlimits": limits.rlimits() + ([("RLIMIT_NPROC", bound.nproc)] if bound.nproc else []),
-                          "cores": limits.cores, "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES,
-                          "source": program.source, "argv": list(program.argv), "executable": str(places.executable)}, stream)
+            marshal.dump(_plan(program, way, places, limits, bound) | {"ruleset": rules, "ready": say}, stream)
         os.lseek(plan, 0, os.SEEK_SET)
         before = bubblewrap.arguments(way.bwrap, places, folder, told) if way.bwrap else []
         process = subprocess.Popen([*before, str(places.interpreter), "-I", "-S", "-c", _LAUNCH, str(plan)], stdin=subprocess.DEVNULL,
@@ -86,11 +83,22 @@ def start(program: Program, way: Way, places: Places, limits: Limits, bound: Bou
         return Started(process, Namespace(process, _first(process, info)), ready)
     except BaseException:
         os.close(ready)
+        if process is not None:
+            process.kill()
+            process.communicate()
         raise
     finally:
         for fd in (rules, plan, say, info, told):
             if fd >= 0:
                 os.close(fd)
+
+
+def _plan(program: Program, way: Way, places: Places, limits: Limits, bound: Bound) -> dict[str, Any]:
+    """What the child is to do, as marshal can carry it; launch.py says what each is for."""
+    rlimits = limits.rlimits() + ([("RLIMIT_NPROC", bound.nproc)] if bound.nproc else [])
+    return {"filter": way.filter, "calls": seccomp.numbers(platform.machine()), "join": bound.join, "rlimits": rlimits, "cores": limits.cores,
+            "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES, "source": program.source, "argv": list(program.argv),
+            "executable": str(places.executable)}
 
 
 @cache
@@ -108,6 +116,6 @@ def _first(process: subprocess.Popen[bytes], info: int) -> int:
     if b"}" in text:
         return int(json.loads(text)["child-pid"])
     process.kill()
-    _, reason = process.communicate()
+    reason = process.communicate()[1]
     raise ToolFailed(f"bubblewrap did not start ({reason.decode('utf-8', 'replace').strip()[:300] or 'no reason given'}); run `bwrap --unshare-all "
                      "--ro-bind / / true` to see why.")

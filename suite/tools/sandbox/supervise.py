@@ -19,7 +19,7 @@ from suite.tools.sandbox.start import Started
 TICK = 0.01  # seconds between two looks at the program
 _EVERY = 0.02  # seconds between two looks at its processes, which take longer; at once when the machine has many more of them
 _FIRST = 0.05  # seconds until the tree of processes is looked at: most programs have ended by then
-_SHARE = 10  # a look may take one part in so many of the time
+_SHARE = 10  # a look may take one part in so many of the time; half of it while the machine gets fuller
 _SIGNALS = {128 + 24: "cpu", 128 + 25: "disk", 128 + 31: "syscall"}  # SIGXCPU, SIGXFSZ, SIGSYS, as a shell reports them
 
 
@@ -57,7 +57,7 @@ class Watched:
         self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
         self.process, self.tree = self.started.process, self.started.tree
         self._crowd = crowd()
-        self._next, self._cpu = self.began + _FIRST, 0.0
+        self._soonest, self._next, self._cpu = self.began, self.began + _FIRST, 0.0
 
     def watch(self) -> str:
         """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards.
@@ -114,12 +114,12 @@ class Watched:
             return "timeout"
         if self.stdout.size + self.stderr.size > self.limits.flood:
             return "output"
-        if now < self._next and crowd() - self._crowd <= self.limits.processes:
+        if now < self._next and (now < self._soonest or crowd() - self._crowd <= self.limits.processes):
             return ""
         found = self._over(self.tree.members())
         self._crowd = crowd()
         spent = time.monotonic() - now
-        self._next = now + max(_EVERY, spent * _SHARE)
+        self._soonest, self._next = now + 2 * spent, now + max(_EVERY, spent * _SHARE)
         return found
 
     def _over(self, members: list[Process]) -> str:
