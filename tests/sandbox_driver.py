@@ -22,16 +22,16 @@ from suite.tools.sandbox import Limits, Sandbox
 
 SECRET = os.environ.get("SUITE_STAND_IN", "")
 SOURCE = Path(__file__).with_name("sandbox_attempts.py").read_text(encoding="utf-8")
-FEW = Limits(memory=128 << 20, cpu=1.0, folder=20 << 20, entries=1000)
+FEW = Limits(memory=128 << 20, cpu=0.5, folder=20 << 20, entries=1000)
 
 # programs that use too much, and what must end them; empty for none
 GREEDY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "fork bomb": ("python", "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", ("processes",)),
     "fork bomb in bash": ("bash", ":(){ :|:& };:; while true; do :; done", ("processes",)),
     "zombies": ("python", "import os, signal\nfor _ in range(20):\n    os.fork() or os._exit(0)\nsignal.pause()", ("processes",)),
-    "threads": ("python", "import threading\nthreading.stack_size(1 << 16)\nstop = threading.Event()\nfor _ in range(200):\n    threading.Thread(target=stop.wait, daemon=True).start()\nstop.wait()",
-                ("processes",)),
-    "memory": ("python", "x = []\nwhile True:\n    x.append(b'x' * (1 << 20))", ("memory",)),
+    "threads": ("python", "import threading\nthreading.stack_size(1 << 16)\nstop = threading.Event()\nfor _ in range(200):\n    threading.Thread(target=stop.wait, daemon=True).start()\nprint('made', flush=True)\nstop.wait()",
+                ("processes", "")),
+    "memory": ("python", "import signal\nx = []\ntry:\n    while True:\n        x.append(b'x' * (1 << 20))\nexcept MemoryError:\n    signal.pause()", ("memory",)),
     "memory of many": ("python", "import os, signal\nfor _ in range(5):\n    if os.fork() == 0:\n        x = b'x' * (50 << 20)\n        signal.pause()\nsignal.pause()",
                        ("memory",)),
     "shared memory": ("python", "import mmap, signal\nm = mmap.mmap(-1, 300 << 20)\nfor i in range(300):\n    m.write(b'x' * (1 << 20))\nsignal.pause()", ("memory",)),
@@ -51,7 +51,8 @@ GREEDY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "files without names": ("python", "import os, signal\nkept = []\nfor i in range(4):\n    kept.append(open('f', 'wb', buffering=0))\n    kept[-1].write(b'x' * (8 << 20))\n"
                             "    os.unlink('f')\nsignal.pause()", ("disk",)),
     "deep folders": ("python", "import os, signal\nfor i in range(900):\n    os.mkdir('d')\n    os.chdir('d')\nsignal.pause()", ("disk",)),
-    "folders that nobody may enter": ("python", "import os\nos.makedirs('a/b')\nos.mkdir('a/c', 0)\nos.umask(0o777)\nos.mkdir('d')\nprint('made')", ("",)),
+    "folders that nobody may enter": ("python", "import os\nos.makedirs('a/b')\nos.mkdir('a/c', 0)\nos.umask(0o777)\nos.mkdir('d')\nprint('made')", ("", "disk")),
+    "a folder of its own that nobody may enter": ("bash", "mkdir -m 0 d; chmod 0 . ; echo made", ("", "disk")),
     "links out of the folder": ("python", "import os\nos.symlink(OUTSIDE, 'link')\nos.mkdir('d')\nos.symlink(OUTSIDE, 'd/link')\nprint('made')", ("",)),
     "background": ("bash", "sleep 100 & disown; nohup sleep 100 >/dev/null 2>&1 & echo left", ("",)),
     "background that holds the pipes": ("bash", "sleep 100 & echo left", ("",)),
@@ -169,7 +170,7 @@ def greedy(sandbox: Sandbox, facts: dict[str, Any]) -> dict[str, Any]:
     """How the programs that use too much ended, and what they left."""
     found = {}
     for name, (language, source, _) in GREEDY.items():
-        timeout = 0.5 if "timeout" in GREEDY[name][2] else 30.0
+        timeout = 0.3 if "timeout" in GREEDY[name][2] else 30.0
         ran = sandbox.run(language, source.replace("OUTSIDE", repr(facts["outside"])), timeout=timeout)
         found[name] = {"ended": ran.ended, "returncode": ran.returncode, "seconds": ran.seconds, "stdout": ran.stdout[:200], "stderr": ran.stderr[-300:],
                        "kept": len(ran.stdout) + len(ran.stderr), "processes": left_over(sandbox.folder), "files": len(list(sandbox.folder.iterdir()))}

@@ -18,34 +18,34 @@ def make_folder(below: Path, prefix: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=prefix, dir=below))
 
 
-def too_much(folder: Path, size: int, entries: int) -> str:
-    """What of a folder is over its bounds, in bytes on disk or in names; empty when nothing is. Links are not followed."""
+def too_much(folder: Path, size: int, entries: int) -> bool:
+    """Whether a folder is over its bounds: bytes on disk, names, depth, or nothing to be seen because a mode forbids to look. No link is followed."""
     used = [0, 0]
-    fd = os.open(folder, _OPEN)
     try:
-        deep = _count(fd, used, entries, DEEPEST)
-    finally:
-        os.close(fd)
-    if deep or used[1] > entries:
-        return f"more than {entries} files, or folders more than {DEEPEST} deep"
-    return f"more than {size} bytes of files" if used[0] > size else ""
+        fd = os.open(folder, _OPEN)
+        try:
+            return _count(fd, used, entries, DEEPEST) or used[0] > size
+        finally:
+            os.close(fd)
+    except PermissionError:
+        return True
 
 
 def _count(fd: int, used: list[int], entries: int, depth: int) -> bool:
-    """Add what is below a descriptor to `used`; true when it is too deep. Files that vanish meanwhile are not counted."""
-    if depth == 0:
-        return True
+    """Add what is below a descriptor to `used`; true when there are too many names or they lie too deep. What vanishes meanwhile is not counted."""
     with os.scandir(fd) as found:
         for entry in found:
             used[1] += 1
-            if used[1] > entries:
-                return False
+            if used[1] > entries or depth == 0:
+                return True
             try:
                 facts = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
                 used[0] += facts.st_blocks * 512
                 if not stat.S_ISDIR(facts.st_mode):
                     continue
                 inner = os.open(entry.name, _OPEN, dir_fd=fd)
+            except PermissionError:
+                raise
             except OSError:
                 continue
             try:

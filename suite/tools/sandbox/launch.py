@@ -12,10 +12,11 @@ NAME = "<code>"  # what tracebacks call the program
 
 def give_up(plan):
     """Limits, then capabilities, then files by Landlock, then system calls: each step needs what the later ones take."""
-    import _socket  # `socket` takes longer to load than everything else here
     import resource
 
     os.umask(0o077)
+    if plan["join"] >= 0:
+        os.write(plan["join"], b"0")  # this process, to the cgroup
     for name, limit in plan["rlimits"]:
         which = getattr(resource, name)
         hard = resource.getrlimit(which)[1]
@@ -34,12 +35,9 @@ def give_up(plan):
     call("capset", plan["capability_header"], bytes(24))
     call("prctl", 38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     call("landlock_restrict_self", plan["ruleset"], 0)
-    listener = install(plan["asking"], 8)  # SECCOMP_FILTER_FLAG_NEW_LISTENER: the suite answers each call that makes a process
-    suite = _socket.socket(fileno=plan["suite"])
-    suite.sendmsg([b"+"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
-    install(plan["filter"], 0)
-    os.write(plan["suite"], b"!")  # from here on nothing is left to give up
-    os.closerange(3, 4096)
+    install(plan["filter"])
+    os.write(plan["ready"], b"!")  # from here on nothing is left to give up
+    os.closerange(3, 1 << 20)
 
 
 def kernel(numbers):
@@ -73,7 +71,7 @@ def kernel(numbers):
             raise OSError(c.get_errno(), f"{name}: {os.strerror(c.get_errno())}")
         return result
 
-    return call, lambda steps, flags: call("seccomp", 1, flags, c.byref(Filter(len(steps) // 8, steps)))
+    return call, lambda steps: call("seccomp", 1, 0, c.byref(Filter(len(steps) // 8, steps)))
 
 
 def run_code(source, executable):
@@ -83,6 +81,7 @@ def run_code(source, executable):
 
     site.main()
     sys.argv[:] = [""]
+    os.environ.pop("PWD", None)  # of bubblewrap
     sys.path.insert(0, os.getcwd())
     main = type(sys)("__main__")
     sys.modules["__main__"] = main

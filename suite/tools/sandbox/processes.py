@@ -53,6 +53,12 @@ def every_process() -> list[Process]:
     return found
 
 
+def crowd() -> int:
+    """How many threads the machine has: one short file, read much faster than all processes."""
+    with open("/proc/loadavg", "rb") as stream:
+        return int(stream.read().split()[3].partition(b"/")[2])
+
+
 def _parse(pid: int, line: bytes) -> Process:
     words = line[line.rindex(b")") + 2:].split()  # the name before it may hold anything
     cpu = sum(map(int, words[11:15])) / _TICKS

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from suite.errors import BadRequest, NotReady
+from suite.tools.sandbox.bound import bounded, sweep_groups
 from suite.tools.sandbox.folder import make_folder, remove_folder
 from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.places import Places, find_places
 from suite.tools.sandbox.start import Program, Way, start
-from suite.tools.sandbox.strength import Strength, find_strength
+from suite.tools.sandbox.strength import TASKS, Strength, find_strength
 from suite.tools.sandbox.supervise import Watched
 
 Language = Literal["python", "bash"]
@@ -56,7 +57,7 @@ class Sandbox:
         self._places: Places | None = None
 
     def strength(self) -> Strength:
-        """What confines programs here; found out by a trial on the first call, and remembered."""
+        """What confines programs here; found out by a trial on the first call, and remembered once something holds."""
         return self._way()[0]
 
     def run(self, language: Language, source: str, *, timeout: float = 30.0, halted: Callable[[], bool] = bool, folder: Path | None = None) -> Ran:
@@ -72,6 +73,7 @@ class Sandbox:
                            retry_after=3600)
         program = _program(language, source)
         own = folder or make_folder(self.folder, _RUN)
+        own.chmod(0o700)  # a program may have changed it
         try:
             return self._run(program, way, strength.name, own, timeout, halted)
         finally:
@@ -79,15 +81,16 @@ class Sandbox:
                 remove_folder(own)
 
     def sweep(self) -> int:
-        """Remove what earlier suites left below the folder; gives how many folders. For the start, when nothing runs."""
+        """Remove what suites that were killed have left; gives how many folders. For the start, when nothing runs."""
         left = [path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()] if self.folder.is_dir() else []
         for path in left:
             remove_folder(path)
+        sweep_groups()
         return len(left)
 
     def _way(self) -> tuple[Strength, Way | None]:
         with self._lock:
-            if self._found is None:
+            if self._found is None or self._found[1] is None:  # what did not hold may do so later
                 canary = make_folder(self.folder, _CANARY)
                 try:
                     (canary / "canary").write_text("outside", encoding="utf-8")
@@ -99,19 +102,22 @@ class Sandbox:
     def _trial(self, way: Way, source: str) -> tuple[int, str, str]:
         own = make_folder(self.folder, _RUN)
         try:
-            ran = self._run(Program(source), way, "", own, 30.0, bool)
+            ran = self._run(Program(source), way, "", own, 30.0, bool, threads=TASKS)
         finally:
             remove_folder(own)
         return ran.returncode, ran.stdout, ran.stderr
 
-    def _run(self, program: Program, way: Way, name: str, folder: Path, timeout: float, halted: Callable[[], bool]) -> Ran:
+    def _run(self, program: Program, way: Way, name: str, folder: Path, timeout: float, halted: Callable[[], bool],
+             threads: int = 0) -> Ran:
         if self._places is None:
             self._places = find_places()
         began = time.perf_counter()
-        started = start(program, way, self._places, self.limits, folder)
-        with started.process:  # closes the pipes
-            watched = Watched(started, folder, self.limits, timeout, halted)
-            ended = watched.watch()
+        limits = Limits(processes=10 * threads, threads=10 * threads) if threads else self.limits  # in a trial only the kernel is to bound them
+        with bounded(threads or limits.threads, bool(way.bwrap)) as bound:
+            started = start(program, way, self._places, limits, bound, folder)
+            with started.process:  # closes the pipes
+                watched = Watched(started, folder, limits, timeout, halted)
+                ended = watched.watch()
         out, err = watched.stdout, watched.stderr
         return Ran(out.text(), err.text(), watched.returncode(), time.perf_counter() - began, ended, name, out.size > out.room, err.size > err.room)
 

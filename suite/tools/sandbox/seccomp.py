@@ -11,7 +11,7 @@ MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of 
 X32 = 0x40000000  # this bit in a call's number selects x86_64's second calling convention
 
 _LOAD, _AND, _EQUAL, _GREATER, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
-_ALLOW, _KILL, _ASK = 0x7FFF0000, 0x80000000, 0x7FC00000
+_ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 # CLONE_NEW*, and those that would make the new process somebody else's child or let it be traced
@@ -82,19 +82,10 @@ def program(machine: str, *, signals: bool, groups: bool, owners: bool) -> bytes
     return b"".join(steps)
 
 
-def asking(machine: str) -> bytes:
-    """A filter that lets every call pass but those that make processes and threads, which wait for an answer."""
-    column, steps = MACHINES[machine][0], _native(machine)
-    for numbers in (syscalls.BOUNDED["clone"], syscalls.ALLOWED["fork"], syscalls.ALLOWED["vfork"], syscalls.ABSENT["clone3"]):
-        if (number := numbers[column]) is not None:
-            steps += [_step(_EQUAL, number, no=1), _return(_ASK)]
-    return b"".join([*steps, _return(_ALLOW)])
-
-
 def numbers(machine: str) -> dict[str, int]:
-    """The numbers of the calls that a child gives up its rights by, and of `clone`."""
+    """The numbers of the calls that a child gives up its rights by."""
     column = MACHINES[machine][0]
-    found = {"clone": syscalls.BOUNDED["clone"], "prctl": syscalls.BOUNDED["prctl"]} | syscalls.GIVING_UP
+    found = {"prctl": syscalls.BOUNDED["prctl"]} | syscalls.GIVING_UP
     return {name: number for name, pair in found.items() if (number := pair[column]) is not None}
 
 

@@ -7,15 +7,16 @@ import marshal
 import os
 import platform
 import select
-import socket
 import struct
 import subprocess
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from suite.errors import ToolFailed
 from suite.tools.sandbox import bubblewrap, landlock, seccomp
+from suite.tools.sandbox.bound import Bound
 from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.places import Places
 from suite.tools.sandbox.processes import Group, Namespace, Tree
@@ -49,48 +50,55 @@ class Program:
 
 @dataclass
 class Started:
-    """A child on its way: its process, its tree, and the socket on which it sends what its new processes are asked for by."""
+    """A child on its way: its process, its tree, and the pipe on which it says that it has given up its rights."""
 
     process: subprocess.Popen[bytes]
     tree: Tree
-    listener: socket.socket
+    ready: int
 
 
-def start(program: Program, way: Way, places: Places, limits: Limits, folder: Path) -> Started:
+def start(program: Program, way: Way, places: Places, limits: Limits, bound: Bound, folder: Path) -> Started:
     """The started child; nothing of the program runs before the child has given up its rights.
 
     Raises ToolFailed when bwrap does not start.
     """
-    machine = platform.machine()
     rules = landlock.ruleset(way.abi, places.readable, places.devices, folder)
     plan = os.memfd_create("plan", os.MFD_CLOEXEC)
-    ours, theirs = socket.socketpair()
+    ready, say = os.pipe()
     info, told = os.pipe() if way.bwrap else (-1, -1)
+    process = None
     try:
         with open(plan, "wb", closefd=False) as stream:
             stream.write(_first_code())
-            marshal.dump({"ruleset": rules, "filter": way.filter, "asking": seccomp.asking(machine), "suite": theirs.fileno(),
-                          "calls": seccomp.numbers(machine), "rlimits": limits.rlimits(threads=bool(way.bwrap)),
-                          "cores": limits.cores, "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES,
-                          "source": program.source, "argv": list(program.argv), "executable": str(places.executable)}, stream)
+            marshal.dump(_plan(program, way, places, limits, bound) | {"ruleset": rules, "ready": say}, stream)
         os.lseek(plan, 0, os.SEEK_SET)
         before = bubblewrap.arguments(way.bwrap, places, folder, told) if way.bwrap else []
         process = subprocess.Popen([*before, str(places.interpreter), "-I", "-S", "-c", _LAUNCH, str(plan)], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=places.environment(folder),
-                                   pass_fds=[rules, plan, theirs.fileno()] + ([told] if way.bwrap else []), start_new_session=True)
+                                   pass_fds=[fd for fd in (rules, plan, say, told, bound.join) if fd >= 0], start_new_session=True)
         if not way.bwrap:
-            return Started(process, Group(process), ours)
+            return Started(process, Group(process), ready)
         os.close(told)  # the end of what bwrap says is seen only when nobody else can write
         told = -1
-        return Started(process, Namespace(process, _first(process, info)), ours)
+        return Started(process, Namespace(process, _first(process, info)), ready)
     except BaseException:
-        ours.close()
+        os.close(ready)
+        if process is not None:
+            process.kill()
+            process.communicate()
         raise
     finally:
-        theirs.close()
-        for fd in (rules, plan, info, told):
+        for fd in (rules, plan, say, info, told):
             if fd >= 0:
                 os.close(fd)
+
+
+def _plan(program: Program, way: Way, places: Places, limits: Limits, bound: Bound) -> dict[str, Any]:
+    """What the child is to do, as marshal can carry it; launch.py says what each is for."""
+    rlimits = limits.rlimits() + ([("RLIMIT_NPROC", bound.nproc)] if bound.nproc else [])
+    return {"filter": way.filter, "calls": seccomp.numbers(platform.machine()), "join": bound.join, "rlimits": rlimits, "cores": limits.cores,
+            "parent": 0 if way.bwrap else os.getpid(), "capability_header": _CAPABILITIES, "source": program.source, "argv": list(program.argv),
+            "executable": str(places.executable)}
 
 
 @cache
@@ -108,6 +116,6 @@ def _first(process: subprocess.Popen[bytes], info: int) -> int:
     if b"}" in text:
         return int(json.loads(text)["child-pid"])
     process.kill()
-    _, reason = process.communicate()
+    reason = process.communicate()[1]
     raise ToolFailed(f"bubblewrap did not start ({reason.decode('utf-8', 'replace').strip()[:300] or 'no reason given'}); run `bwrap --unshare-all "
                      "--ro-bind / / true` to see why.")

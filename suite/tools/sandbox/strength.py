@@ -20,7 +20,7 @@ ALONE_FROM = 3  # the ABI of Landlock that is enough without namespaces: older o
 _TRIAL = """
 import json, os, socket
 canary, outside = {canary!r}, {outside!r}
-found = {{}}
+found, FORK = {{}}, {fork!r}
 def refused(name, attempt):
     try:
         attempt()
@@ -29,11 +29,19 @@ def refused(name, attempt):
         found[name] = True
 refused("reading a file outside", lambda: open(canary).read())
 refused("writing outside", lambda: open(outside, "w"))
-refused("listing /etc", lambda: os.listdir("/etc/ssl"))
+refused("listing /", lambda: os.listdir("/"))  # what Landlock alone forbids inside bubblewrap
 refused("a network socket", socket.socket)
 refused("a unix socket", lambda: socket.socket(socket.AF_UNIX))
 refused("sending signals to the suite", lambda: os.kill({suite}, 0))
 open("own", "w").write("own")
+reader, writer = os.pipe()
+def fork():
+    for _ in range(2 * {tasks}):
+        if os.fork() == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until the first process has ended
+            os._exit(0)
+refused(FORK, fork)
 print(json.dumps(found))
 """
 
@@ -47,6 +55,10 @@ class Strength:
     ok: bool = True
 
 
+TASKS = 12  # processes and threads that the kernel is to allow in the trial, not counting a few of the sandbox's own
+_FORK = "too many processes"
+_COUNTED = ("Processes and threads are counted by the supervisor, up to 100 times a second, and not bounded by the kernel: its limit exempts root, "
+            "and there is no cgroup to be had; start the suite as another user.")
 Trial = Callable[[Way, str], tuple[int, str, str]]  # runs Python source one way: exit status, output, errors
 
 
@@ -63,9 +75,9 @@ def find_strength(trial: Trial, canary: Path, suite: int, bubblewrap: bool) -> t
     path = find_bubblewrap() if bubblewrap else None
     if path:
         way = Way(abi, path)
-        reason = _try(trial, way, canary, suite)
+        bounded, reason = _try(trial, way, canary, suite)
         if not reason:
-            return Strength("bubblewrap, Landlock, seccomp"), way
+            return Strength("bubblewrap, Landlock, seccomp", bounded), way
         weaker.append(f"bubblewrap is installed but does not work here ({reason}); where AppArmor forbids it, load its profile for bwrap.")
     elif bubblewrap:
         weaker.append("bubblewrap is not installed; install the package `bubblewrap`.")
@@ -75,10 +87,10 @@ def find_strength(trial: Trial, canary: Path, suite: int, bubblewrap: bool) -> t
         weaker.append(f"Landlock has version {abi} here, and without bubblewrap {ALONE_FROM} is needed; use Linux 6.2 or newer.")
         return Strength("none", tuple(weaker), ok=False), None
     way = Way(abi)
-    reason = _try(trial, way, canary, suite)
+    bounded, reason = _try(trial, way, canary, suite)
     if reason:
         return Strength("none", (*weaker, f"Landlock and seccomp do not hold here: {reason}."), ok=False), None
-    return Strength("Landlock, seccomp", (*weaker, *_alone(abi))), way
+    return Strength("Landlock, seccomp", (*weaker, *bounded, *_alone(abi))), way
 
 
 def _alone(abi: int) -> list[str]:
@@ -103,14 +115,16 @@ def _abi() -> int:
                          "among its `lsm=`.") from None
 
 
-def _try(trial: Trial, way: Way, canary: Path, suite: int) -> str:
-    """What does not hold this way; empty when everything does."""
-    outside = canary.with_suffix(".written")
+def _try(trial: Trial, way: Way, canary: Path, suite: int) -> tuple[tuple[str, ...], str]:
+    """A sentence where the kernel does not bound the number of processes this way, and what does not hold; empty when everything does."""
+    source = _TRIAL.format(canary=str(canary), outside=str(canary.with_suffix(".written")), suite=suite, fork=_FORK, tasks=TASKS)
     try:
-        code, out, err = trial(way, _TRIAL.format(canary=str(canary), outside=str(outside), suite=suite))
+        code, out, err = trial(way, source)
     except (ToolFailed, OSError) as error:
-        return str(error)
+        return (), str(error)
     if code != 0:
-        return err.strip().rpartition("\n")[2][:300] or f"the trial ended with status {code}"
-    got_through = [name for name, refused in json.loads(out).items() if not refused]
-    return f"{' and '.join(got_through)} got through" if got_through else ""
+        return (), err.strip().rpartition("\n")[2][:300] or f"the trial ended with status {code}"
+    found = json.loads(out)
+    weaker = () if found.pop(_FORK) else (_COUNTED,)
+    got_through = [name for name, refused in found.items() if not refused]
+    return weaker, f"{' and '.join(got_through)} got through" if got_through else ""

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-import platform
 import selectors
-import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 from suite.errors import ToolFailed
-from suite.tools.sandbox import seccomp
 from suite.tools.sandbox.folder import too_much
-from suite.tools.sandbox.forks import Forks
 from suite.tools.sandbox.limits import Limits
-from suite.tools.sandbox.processes import Process
+from suite.tools.sandbox.processes import Process, crowd
 from suite.tools.sandbox.start import Started
 
-TICK = 0.02  # seconds between two looks at the program, more where a look takes long
+TICK = 0.01  # seconds between two looks at the program
+_EVERY = 0.02  # seconds between two looks at its processes, which take longer; at once when the machine has many more of them
 _FIRST = 0.05  # seconds until the tree of processes is looked at: most programs have ended by then
-_SHARE = 10  # a look may take one part in so many of the time
+_SHARE = 10  # a look may take one part in so many of the time; half of it while the machine gets fuller
 _SIGNALS = {128 + 24: "cpu", 128 + 25: "disk", 128 + 31: "syscall"}  # SIGXCPU, SIGXFSZ, SIGSYS, as a shell reports them
 
 
@@ -61,68 +56,49 @@ class Watched:
         self.began = time.monotonic()
         self.stdout, self.stderr = Stream(self.limits.output), Stream(self.limits.output)
         self.process, self.tree = self.started.process, self.started.tree
-        self._forks = Forks(self.tree, self.limits, seccomp.numbers(platform.machine())["clone"])
-        self._opened: list[int] = []
-        self.confined = False  # whether the child got so far as to run the program
-        self._next, self._cpu = self.began + _FIRST, 0.0
+        self._crowd = crowd()
+        self._soonest, self._next, self._cpu = self.began, self.began + _FIRST, 0.0
 
     def watch(self) -> str:
         """Wait for the end, or bring it about; gives which limit was broken, as `Ran.ended` names it. No process is left afterwards.
 
         Raises ToolFailed when the child could not be confined, so that nothing was run.
         """
-        with ExitStack() as stack:
-            selector = stack.enter_context(selectors.DefaultSelector())
-            stack.callback(self._close)
-            stack.callback(self.tree.kill)  # before anything is closed: what waits for an answer is to get none
-            for pipe, stream in self._streams():
-                selector.register(pipe, selectors.EVENT_READ, partial(self._read, selector, pipe, stream))
-            greeting = self.started.listener
-            selector.register(greeting, selectors.EVENT_READ, partial(self._greet, selector, greeting))
-            gone = os.pidfd_open(self.process.pid)
-            self._opened.append(gone)
-            selector.register(gone, selectors.EVENT_READ, None)
-            ended, over = "", False
-            while not ended and not over:
-                for key, _ in selector.select(TICK):
-                    over = over or key.data is None
-                    ended = ended or (key.data() if key.data else "")
-                ended = ended or self._broken()
+        gone = os.pidfd_open(self.process.pid)
+        try:
+            ended = self._wait(gone)
+        finally:
+            os.close(gone)
+            self.tree.kill()
+            confined = os.read(self.started.ready, 1)
+            os.close(self.started.ready)
         for pipe, stream in self._streams():
             while _take(pipe.fileno(), stream):  # what is left: nobody can write any more
                 pass
-        if not ended and not self.confined:
+        if not ended and not confined:
             reason = self.stderr.text().strip().rpartition("\n")[2] or f"status {self.returncode()}"
             raise ToolFailed(f"The sandbox did not get ready, so nothing was run ({reason[:300]}); mend that and call again.")
         return ended or _SIGNALS.get(self.returncode(), "")
 
+    def _wait(self, gone: int) -> str:
+        """Read what is printed until the child has ended or a limit is broken."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(gone, selectors.EVENT_READ)
+            for pipe, stream in self._streams():
+                selector.register(pipe, selectors.EVENT_READ, stream)
+            ended, over = "", False
+            while not ended and not over:
+                for key, _ in selector.select(TICK):
+                    if key.data is None:
+                        over = True
+                    elif not _take(key.fd, key.data):
+                        selector.unregister(key.fileobj)
+                ended = self._broken()
+        return ended
+
     def _streams(self) -> list[tuple[IO[bytes], Stream]]:
         assert self.process.stdout is not None and self.process.stderr is not None  # both were asked for
         return [(self.process.stdout, self.stdout), (self.process.stderr, self.stderr)]
-
-    def _read(self, selector: selectors.BaseSelector, pipe: IO[bytes], stream: Stream) -> str:
-        if not _take(pipe.fileno(), stream):
-            selector.unregister(pipe)
-        return ""
-
-    def _greet(self, selector: selectors.BaseSelector, greeting: socket.socket) -> str:
-        """The child sends `+` with the descriptor on which the kernel asks, and `!` when it has given up its rights; nothing when it ends."""
-        said, opened, _, _ = socket.recv_fds(greeting, 1, 1)
-        for fd in opened:
-            self._opened.append(fd)
-            selector.register(fd, selectors.EVENT_READ, partial(self._answer, fd))
-        self.confined = self.confined or said == b"!"
-        if not said:
-            selector.unregister(greeting)
-        return ""
-
-    def _close(self) -> None:
-        self.started.listener.close()
-        while self._opened:
-            os.close(self._opened.pop())
-
-    def _answer(self, listener: int) -> str:
-        return "" if self._forks.answer(listener) else "processes"
 
     def returncode(self) -> int:
         """The program's exit status; 128 and its number for a signal, as a shell has it."""
@@ -138,16 +114,17 @@ class Watched:
             return "timeout"
         if self.stdout.size + self.stderr.size > self.limits.flood:
             return "output"
-        if now < self._next:
+        if now < self._next and (now < self._soonest or crowd() - self._crowd <= self.limits.processes):
             return ""
         found = self._over(self.tree.members())
+        self._crowd = crowd()
         spent = time.monotonic() - now
-        self._next = now + max(TICK, spent * _SHARE)
+        self._soonest, self._next = now + 2 * spent, now + max(_EVERY, spent * _SHARE)
         return found
 
     def _over(self, members: list[Process]) -> str:
         limits = self.limits
-        if not self._forks.count(members):
+        if len(members) > limits.processes or sum(one.threads for one in members) > limits.threads:
             return "processes"
         if sum(one.resident for one in members) > limits.memory:
             return "memory"
