@@ -54,6 +54,7 @@ from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
 from suite.tools.call import Tools
 from suite.tools.desk import Desk
+from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
@@ -157,7 +158,7 @@ class Stack:
         self.metrics.registry.register(MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
-        self.approvals = Desk(tools.approver, self.door)
+        self.approvals, self.trail = Desk(tools.approver, self.door), Trail(self.audit, self.actors)
         self._closers += [part.close for part in self.parts.values()]
 
     def _jobs(self, memory: Memory) -> list[Job]:
