@@ -46,6 +46,10 @@ class Live:
     def over(self) -> None:
         """What is to be done once the bench was stopped."""
 
+    def recovered(self) -> None:
+        """Take back what was said of a look that failed."""
+        self._say("")
+
     def twin(self) -> tuple[str, str]:
         """The same as HTML and as text, for a place without widgets."""
         raise NotImplementedError
@@ -66,9 +70,9 @@ class Live:
             self.over()
             raise HostGone(STOPPED)
         self.renew()
-        if self._troubled:  # what was said of the failed look is over with it
+        if self._troubled:
             self._troubled = False
-            self._say("")
+            self.recovered()
 
     def _later(self, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._guarded, args=(work,), name=self._name, daemon=True)

@@ -41,8 +41,8 @@ class Trail:
     def list(self, limit: int = 100, actor: str = "", kind: str = "", subject: str = "", outcome: str = "") -> pd.DataFrame:
         """The newest `limit` entries, the oldest of them first, one a row; `actor`, `kind`, `subject` and `outcome` narrow where they are given.
 
-        The columns are COLUMNS; `at` is in UTC, `client` says how the call came. Raises BadRequest for a limit that is not from 1 to MOST, and for
-        an outcome that there is not.
+        The columns are COLUMNS; `at` is in UTC, to the microsecond, `client` says how the call came. Raises BadRequest for a limit that is not
+        from 1 to MOST, and for an outcome that there is not.
         """
         return frame(self.entries(limit, actor, kind, subject, outcome))
 
@@ -87,7 +87,7 @@ def frame(entries: Iterable[Event]) -> pd.DataFrame:
     made["client"] = pd.Series([_client(row.detail) for row in rows], dtype="object")
     made["seq"] = made["seq"].astype("int64")
     moments = pd.to_numeric(made["at"], errors="coerce").astype("float64")
-    made["at"] = pd.to_datetime(moments, unit="s", utc=True, errors="coerce")
+    made["at"] = pd.to_datetime(moments, unit="s", utc=True, errors="coerce").dt.as_unit("us")
     return pd.DataFrame(made, columns=list(COLUMNS))
 
 
