@@ -151,7 +151,7 @@ def test_a_key_decides_as_its_actor_and_is_nowhere_afterwards(book: Book, keys: 
 
 
 def test_the_box_is_emptied_before_the_key_is_used_and_a_key_counts_for_one_decision(book: Book, keys: dict[str, str]) -> None:
-    book.run("one, two = wait('one.txt'), wait('two.txt')")
+    book.run("one, two = wait('box 1.txt'), wait('box 2.txt')")
     book.run(SHOW)
     book.enter("panel.key", value=keys["admin_user"])
     book.until("'A key was entered' in panel.policy.value and panel.key.value == ''")
@@ -234,7 +234,7 @@ def test_trouble_is_one_sentence_told_once_and_taken_back(book: Book) -> None:
 
 
 def test_a_guest_shows_the_same_and_decides_alike(book: Book, keys: dict[str, str], env: dict[str, str]) -> None:
-    book.run("one, two = wait('one.txt'), wait('two.txt')")
+    book.run("one, two = wait('far 1.txt'), wait('far 2.txt')")
     book.run(SHOW)
     guest = Process(env, Path(env["HOME"]))
     try:
