@@ -8,12 +8,15 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import backups, embedding, gateway, memory, model, retrieval, tools, vectors
+from suite.http import backups, embedding, gateway, memory, model, retrieval, security, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE, ServingSeries
 from suite.monitoring.probe import Part, State, bad, guarded
 from suite.vectors.series import VectorSeries
+
+FRONTS = {"security-admin": "mcp-server"}  # a port that is no part of its own, and the part that stands behind it
+KNOWING = ("mcp-server", "security-admin")  # the ports that API keys of actors open
 
 
 class Served(Protocol):
@@ -22,6 +25,8 @@ class Served(Protocol):
     parts: Mapping[str, Part]
     key: Any
     door: Any
+    admin: Any
+    sessions: Any
     backups: Any
     metrics: Any
     settings: Any
@@ -38,6 +43,7 @@ def apps(stack: Served) -> dict[str, Guard]:
         "api-gateway": gateway.app(parts["api-gateway"]), "inference-chat": model.app(parts["inference-chat"]),
         "inference-code": model.app(parts["inference-code"]), "embedding": embedding.app(parts["embedding"]),
         "qdrant": vectors.app(parts["qdrant"]), "rag": retrieval.app(parts["rag"]), "memory-api": memory.app(parts["memory-api"]),
+        "security-admin": security.app(parts["mcp-server"], stack.admin, stack.sessions),
         "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
@@ -48,10 +54,10 @@ def apps(stack: Served) -> dict[str, Guard]:
         series["qdrant"] = [VectorSeries(parts["qdrant"].stats)]
     guarded_apps = {}
     for name, app in made.items():
-        _add_questions(app, parts[name], stack.metrics, *series.get(name, ()))
+        _add_questions(app, parts[FRONTS.get(name, name)], stack.metrics, *series.get(name, ()))
         add_problems(app)
         guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe,
-                                   stack.door if name == "mcp-server" else None)
+                                   stack.door if name in KNOWING else None)
     return guarded_apps
 
 
