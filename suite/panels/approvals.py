@@ -7,6 +7,7 @@ import math
 import time
 from functools import partial
 from html import escape
+from pathlib import PurePath
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -47,12 +48,12 @@ class KeyBox(widgets.Password):
 class Row:
     """One call that waits: two buttons, the seconds it has left, and all that is known of it."""
 
-    def __init__(self, approval: Approval) -> None:
+    def __init__(self, approval: Approval, workspace: str) -> None:
         self.approval = approval
         self.approve = widgets.Button(description="Approve", icon="check", button_style="success", layout={"width": "100px"})
         self.reject = widgets.Button(description="Reject", icon="times", button_style="danger", layout={"width": "90px"})
         self.left = widgets.HTML(layout={"width": "64px"})
-        self.facts = widgets.HTML(_facts(approval), layout={"width": "760px"})
+        self.facts = widgets.HTML(_facts(approval, workspace), layout={"width": "760px"})
         self.box = widgets.HBox([self.approve, self.reject, self.left, self.facts],
                                 layout={"align_items": "flex-start", "margin": "0 0 6px 0"})
         self.count_down()
@@ -83,7 +84,7 @@ class ApprovalsPanel(Live):
         self.waiting: list[Approval] = []
         self.decided: list[Approval] = []
         self._rows: dict[str, Row] = {}
-        self._key, self._key_until, self._ticks, self._policy = "", 0.0, 0, ""
+        self._key, self._key_until, self._ticks, self._policy, self._workspace = "", 0.0, 0, "", ""
         self.key = KeyBox(placeholder="API key of whoever decides", continuous_update=False, layout={"width": "320px"})
         self.reason = widgets.Text(placeholder="why; it is part of the record", continuous_update=False, layout={"width": "420px"})
         self.policy, self.last = widgets.HTML(), widgets.HTML()
@@ -113,6 +114,7 @@ class ApprovalsPanel(Live):
     def _open(self) -> None:
         identity = self._bench._behind.record.identity  # of the stack itself: a guest that was attached may have other settings
         self._policy = CONFIRM if owner_confirms(SimpleNamespace(stage=identity["stage"], security_mode=identity["security_mode"])) else OTHERS
+        self._workspace = identity["workspace_dir"]
         self._hold("")
         self._look()
 
@@ -146,7 +148,7 @@ class ApprovalsPanel(Live):
             row.close()
 
     def _row(self, approval: Approval) -> Row:
-        row = Row(approval)
+        row = Row(approval, self._workspace)
         row.approve.on_click(lambda _button: self._clicked(row, "approve"))
         row.reject.on_click(lambda _button: self._clicked(row, "reject"))
         return row
@@ -178,8 +180,8 @@ class ApprovalsPanel(Live):
 
     def twin(self) -> tuple[str, str]:
         """Both tables; the clock says until when a call waits, because a saved page does not count."""
-        waiting = [(row.id[:8], row.tool, row.actor, legible(row.why), short(_words(row), SHOWN), legible(row.cwd), _clock(row.expires))
-                   for row in self.waiting]
+        waiting = [(row.id[:8], row.tool, row.actor, legible(row.why), short(_words(row), SHOWN), _folder(row.cwd, self._workspace),
+                    _clock(row.expires)) for row in self.waiting]
         decided, title, last = self._decided_rows(), "Calls that wait for an approval", "Decided last"
         html = (render.table(WAITING_COLUMNS, waiting, title=title, note=f"{len(waiting)} wait. {self._policy}", whole=3)
                 + render.table(DECIDED_COLUMNS, decided, title=last, note=self.said, whole=2))
@@ -192,14 +194,20 @@ class ApprovalsPanel(Live):
                 for row in self.decided]
 
 
-def _facts(row: Approval) -> str:
+def _facts(row: Approval, workspace: str) -> str:
     """A call as whoever decides must see it: every argument whole."""
     given = "".join(f'<tr><td style="padding:0 10px 0 0;vertical-align:top;opacity:.7">{escape(legible(name))}</td>'
                     f'<td style="padding:0"><pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:160px;overflow:auto">'
                     f"{escape(legible(_value(value)))}</pre></td></tr>" for name, value in row.arguments.items())
     head = f"<b>{escape(legible(row.tool))}</b> asked by <b>{escape(legible(row.actor))}</b>"
-    foot = f'<div style="opacity:.7">{escape(legible(row.why))} Folder: {escape(legible(row.cwd))} · {row.id[:8]}</div>'
+    foot = f'<div style="opacity:.7">{escape(legible(row.why))} Folder: {escape(_folder(row.cwd, workspace))} · {row.id[:8]}</div>'
     return f'<div style="line-height:1.35">{head}<table style="margin:2px 0">{given or "<tr><td>no arguments</td></tr>"}</table>{foot}</div>'
+
+
+def _folder(cwd: str, workspace: str) -> str:
+    """Where relative paths of the call start, seen from the workspace; another folder by its whole name."""
+    path = PurePath(cwd)
+    return legible(str(PurePath("workspace") / path.relative_to(workspace)) if path.is_relative_to(workspace) else cwd)
 
 
 def _value(value: Any) -> str:

@@ -267,7 +267,7 @@ def staged(tmp_path: Path, **settings: Any) -> tuple[Stage, ApprovalsPanel]:
     stage.tools.register(tool_of(write_file))
     with pytest.raises(ApprovalNeeded):
         stage.tools.call("write_file", {"path": "safe\u202etxt.exe\u200b"})
-    identity = {"stage": stage.settings.stage, "security_mode": stage.settings.security_mode}
+    identity = {"stage": stage.settings.stage, "security_mode": stage.settings.security_mode, "workspace_dir": str(stage.workspace)}
     bench: Any = SimpleNamespace(stopped=False, approvals=desk(stage), _behind=SimpleNamespace(record=SimpleNamespace(identity=identity)))
     return stage, approvals(bench)
 
@@ -284,6 +284,17 @@ def test_characters_that_hide_or_turn_the_text_are_shown_as_numbers(tmp_path: Pa
     stage, panel = staged(tmp_path)
     for shown in (panel.rows.children[0].children[3].value, *panel.twin()):
         assert "safe\\u202etxt.exe\\u200b" in shown.replace("\\\\", "\\") and "\u202e" not in shown
+    stage.storage.close()
+
+
+def test_the_folder_is_seen_from_the_workspace(tmp_path: Path) -> None:
+    stage, panel = staged(tmp_path)
+    for cwd, shown in ((stage.workspace, "workspace"), (stage.workspace / "notes", "workspace/notes"), (tmp_path, str(tmp_path))):
+        with pytest.raises(ApprovalNeeded):
+            stage.tools.call("write_file", {"path": cwd.name}, cwd=cwd)
+        panel._look()
+        assert f" Folder: {shown} · " in panel.rows.children[-1].children[3].value and f"  {shown}  " in panel.twin()[1]
+    assert [row.expires for row in panel.waiting] == sorted(row.expires for row in panel.waiting), "whoever waits longest comes first"
     stage.storage.close()
 
 
