@@ -24,6 +24,7 @@ from suite.panels.live import Live, legible, short
 MOST, RECENT = 1000, 100  # how many are asked for: of those that wait, of all
 DECIDED = 5  # rows of what was decided last
 SHOWN = 300  # characters of the arguments in the static table; the panel itself shows all of them
+LONG, LINES = 700, 8  # characters and lines of a value that are visible at once
 EVERY = 2  # how many ticks of the countdown lie between two looks
 KEY_SECONDS = 60.0  # how long a key that was entered waits for its decision
 WAITING_COLUMNS = ("id", "tool", "asked by", "why", "arguments", "folder", "until")
@@ -142,7 +143,8 @@ class ApprovalsPanel(Live):
         self._rows = {each.id: self._rows.get(each.id) or self._row(each) for each in waiting}  # a row that stays is the same to whoever clicks it
         if changed or not self.last.value:
             self.rows.children = [row.box for row in self._rows.values()] or [self.nothing]
-            self.last.value = render.table(DECIDED_COLUMNS, self._decided_rows(), title="Decided last", whole=2)
+            table = render.table(DECIDED_COLUMNS, self._decided_rows(), title="Decided last", whole=2)
+            self.last.value = table if decided else '<div style="opacity:.75">Nothing was decided yet.</div>'
             self._redraw()
         for row in gone.values():
             row.close()
@@ -196,9 +198,10 @@ class ApprovalsPanel(Live):
 
 def _facts(row: Approval, workspace: str) -> str:
     """A call as whoever decides must see it: every argument whole."""
-    given = "".join(f'<tr><td style="padding:0 10px 0 0;vertical-align:top;opacity:.7">{escape(legible(name))}</td>'
-                    f'<td style="padding:0"><pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:160px;overflow:auto">'
-                    f"{escape(legible(_value(value)))}</pre></td></tr>" for name, value in row.arguments.items())
+    given = "".join(f'<tr><td style="padding:0 10px 0 0;vertical-align:top;opacity:.75">{escape(legible(name))}{_size(value)}</td>'
+                    f'<td style="padding:0"><pre style="margin:0 0 2px;padding:0 4px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:160px;'
+                    f'overflow:auto;border-left:2px solid #8886">{escape(legible(_value(value)))}</pre></td></tr>'
+                    for name, value in row.arguments.items())
     head = f"<b>{escape(legible(row.tool))}</b> asked by <b>{escape(legible(row.actor))}</b>"
     foot = f'<div style="opacity:.7">{escape(legible(row.why))} Folder: {escape(_folder(row.cwd, workspace))} · {row.id[:8]}</div>'
     return f'<div style="line-height:1.35">{head}<table style="margin:2px 0">{given or "<tr><td>no arguments</td></tr>"}</table>{foot}</div>'
@@ -208,6 +211,14 @@ def _folder(cwd: str, workspace: str) -> str:
     """Where relative paths of the call start, seen from the workspace; another folder by its whole name."""
     path = PurePath(cwd)
     return legible(str(PurePath("workspace") / path.relative_to(workspace)) if path.is_relative_to(workspace) else cwd)
+
+
+def _size(value: Any) -> str:
+    """How much there is of a long value, so that nobody takes the visible part for all of it."""
+    text = _value(value)
+    if len(text) <= LONG and text.count("\n") < LINES:
+        return ""
+    return f'<br><span style="font-size:12px">{text.count(chr(10)) + 1} lines,<br>{len(text)} characters:<br>scroll to the end</span>'
 
 
 def _value(value: Any) -> str:

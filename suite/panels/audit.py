@@ -155,7 +155,7 @@ def _table(entries: list[Any]) -> str:
     for entry in entries:
         shown = [escape(str(value)) for value in _cells(entry)]
         shown[5] = _badge(entry.outcome)
-        whole = (";white-space:nowrap" if place < 2 or place == 5 else "" for place in range(len(shown)))
+        whole = (";white-space:nowrap" if place in (0, 1, 2, 3, 5) else "" for place in range(len(shown)))
         lines.append("<tr>" + "".join(f'<td style="{cell}{style}">{value}</td>' for value, style in zip(shown, whole, strict=True)) + "</tr>")
     return f'<div style="font-size:13px;line-height:1.45"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 

@@ -91,7 +91,7 @@ def test_it_shows_what_waits_with_all_arguments_and_counts_down(book: Book) -> N
     book.run(SHOW)
     assert set(book.twin) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
     facts = book.value("panel.rows.children[0].children[3].value")
-    for word in ("write_file", "local-owner", "HIGH sensitivity", "a/b.txt", "the end", id[:8]):
+    for word in ("write_file", "local-owner", "HIGH sensitivity", "a/b.txt", "the end", id[:8], f"{len(text)} characters:"):
         assert word in facts
     assert "<script" not in facts and "<script" not in book.twin["text/html"]
     assert book.shows("write_file", "HIGH", "a/b.txt", id[:8], "1 wait.", "owner-confirm", "UTC") and "the end" not in book.twin["text/plain"]
