@@ -27,6 +27,7 @@ from suite.settings import Settings, load
 from suite.storage.place import open_data_dir
 from suite.tools.desk import ApprovalsFace
 from suite.tools.toolbox import Toolbox
+from suite.tools.trail import TrailFace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,6 +136,11 @@ class Bench:
     def approvals(self) -> ApprovalsFace:
         """Calls that wait for an approval: list, approve, reject, cancel; with `key`, an API key, as its actor."""
         return self._live(self._behind.approvals)
+
+    @property
+    def audit(self) -> TrailFace:
+        """The audit trail: list (a DataFrame), verify, head."""
+        return self._live(self._behind.trail)
 
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""

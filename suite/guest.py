@@ -11,6 +11,7 @@ from suite.errors import HostGone, HostMismatch
 from suite.host import HostRecord
 from suite.http.client import Client
 from suite.http.remote_approvals import RemoteApprovals
+from suite.http.remote_audit import RemoteTrail
 from suite.http.remote_backups import RemoteBackups
 from suite.http.remote_embedding import RemoteEmbedder
 from suite.http.remote_gateway import RemoteGateway
@@ -38,6 +39,7 @@ class Guest:
     memory: RemoteMemory
     tools: RemoteTools
     approvals: RemoteApprovals
+    trail: RemoteTrail
     embedder: RemoteEmbedder
     backups: RemoteBackups
     _clients: dict[str, Client]
@@ -90,7 +92,8 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
     gateway = RemoteGateway(clients["api-gateway"])
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
-                  RemoteApprovals(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]), RemoteBackups(clients["api-gateway"]), clients)
+                  RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
+                  RemoteBackups(clients["api-gateway"]), clients)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

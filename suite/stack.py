@@ -59,6 +59,7 @@ from suite.tools.call import Tools
 from suite.tools.desk import Desk
 from suite.tools.offer import Parts, every_tool
 from suite.tools.sandbox import Sandbox, Sessions
+from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
@@ -169,7 +170,7 @@ class Stack:
         self.metrics.registry.register(MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
-        self.approvals = Desk(tools.approver, self.door)
+        self.approvals, self.trail = Desk(tools.approver, self.door), Trail(self.audit, self.actors)
         self._closers += [part.close for part in self.parts.values()]
 
     def _runbook(self, name: str) -> Any:

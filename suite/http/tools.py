@@ -11,10 +11,13 @@ from urllib.parse import unquote
 from fastapi import Body, FastAPI, Header, Request
 from starlette.routing import Route
 
+from suite.access.actor import Actors
 from suite.access.approve import Approver
+from suite.access.audit import Audit
 from suite.access.caller import Caller
 from suite.access.identify import Door
 from suite.http.approvals import add_approvals, caller_of
+from suite.http.audit import add_audit
 from suite.tools.desk import Desk
 from suite.tools.server import PATH, mcp_app
 from suite.tools.tool import Tool, ToolResult, Watch
@@ -25,6 +28,8 @@ class ToolPart(Protocol):
 
     workspace: Path
     approver: Approver
+    audit: Audit
+    actors: Actors
 
     def list(self) -> list[Tool]:
         """The registered tools."""
@@ -75,6 +80,7 @@ def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
         return {"success": True, "result": body.pop("value"), **body}
 
     add_approvals(served, part)
+    add_audit(served, part)
     served.router.routes.append(Route(PATH, endpoint=mcp))  # one path, so that routes added later are not shadowed by a mount
     return served
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from suite.panels.memory import memory  # this name is the function, not the file, however the file was imported
+from suite.panels.approvals import approvals  # these names are the functions, not the files, however the files were imported
+from suite.panels.audit import audit
+from suite.panels.memory import memory
 
-__all__ = ["memory"]
+__all__ = ["approvals", "audit", "memory"]

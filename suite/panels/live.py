@@ -1,0 +1,125 @@
+"""What panels that renew themselves share: the thread that looks again, the sentence above the rows, and the static twin beside the widgets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+from IPython.display import DisplayHandle, display
+
+from suite import render
+from suite.bench import Bench
+from suite.errors import HostGone, SuiteError
+
+TICK = 1.0  # seconds between two looks
+STOPPED = "This bench was stopped; call suite.start() for a new one."
+
+
+class Live:
+    """A panel that renews itself from its first display on, until its bench is stopped or `close` is called.
+
+    A click is worked off in a thread of its own, so that the kernel goes on. `said` is the sentence above the rows.
+    """
+
+    box: widgets.VBox
+
+    def __init__(self, bench: Bench, name: str) -> None:
+        self._bench, self._name = bench, name
+        self._shown: DisplayHandle | None = None
+        self._ended, self._troubled = threading.Event(), False
+        self._asked, self._turn = threading.Lock(), 0
+        self.renewing: threading.Thread | None = None
+        self.said = ""
+        self.notice = widgets.HTML()
+
+    def close(self) -> None:
+        """Renew it no more; what it shows stays."""
+        self._ended.set()
+
+    def renew(self) -> None:
+        """What is done every second; raises what goes wrong."""
+        raise NotImplementedError
+
+    def over(self) -> None:
+        """What is to be done once the bench was stopped."""
+
+    def recovered(self) -> None:
+        """Take back what was said of a look that failed."""
+        self._say("")
+
+    def twin(self) -> tuple[str, str]:
+        """The same as HTML and as text, for a place without widgets."""
+        raise NotImplementedError
+
+    def _next_turn(self) -> int:
+        """The number of a look that begins now: of two at once the later one is shown."""
+        with self._asked:
+            self._turn += 1
+            return self._turn
+
+    def _renew(self) -> None:
+        while not self._ended.wait(TICK):
+            self._guarded(self._renew_once, trouble=True)
+
+    def _renew_once(self) -> None:
+        if self._bench.stopped:
+            self._ended.set()
+            self.over()
+            raise HostGone(STOPPED)
+        self.renew()
+        if self._troubled:
+            self._troubled = False
+            self.recovered()
+
+    def _later(self, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(work,), name=self._name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, work: Callable[[], None], trouble: bool = False) -> None:
+        """Do it; what goes wrong is one sentence above the rows."""
+        try:
+            work()
+        except SuiteError as error:
+            self._troubled = trouble
+            self._say(f"{type(error).__name__}: {error.message}", bad=True)
+        except Exception as error:  # noqa: BLE001 - the edge of the panel: a click has nobody else to tell
+            self._troubled = trouble
+            self._say(f"{type(error).__name__}: {error}", bad=True)
+
+    def _say(self, sentence: str, bad: bool = False) -> None:
+        if sentence == self.said:
+            return  # the same trouble every second is told once
+        self.said = sentence
+        style = f"color:{render.COLOURS['fail']}" if bad else "opacity:.75"
+        self.notice.value = f'<div style="{style}" role="status">{escape(sentence)}</div>' if sentence else ""
+        self._redraw()
+
+    def _redraw(self) -> None:
+        if self._shown is not None:
+            self._shown.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, Any]:
+        made: dict[str, Any] = self.box._repr_mimebundle_()
+        html, text = self.twin()
+        return {**made, "text/html": html, "text/plain": text}
+
+    def _ipython_display_(self) -> None:
+        self._shown = display(self._bundle(), raw=True, display_id=True)
+        if self.renewing is None:
+            self.renewing = threading.Thread(target=self._renew, name=f"{self._name}-renewing", daemon=True)
+            self.renewing.start()
+
+
+def legible(text: str) -> str:
+    """Text without what cannot be seen or turns the reading direction: each such character as its number, line ends as they are."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text)
+
+
+def short(text: str, most: int) -> str:
+    """The text on one line, its end left out where it is longer."""
+    line = legible(" ".join(text.split()))
+    return line if len(line) <= most else line[:most - 1] + "…"
