@@ -118,6 +118,9 @@ TABLE: tuple[Setting, ...] = (
     _s("approval_timeout", float, 300.0, "Seconds that a call waits for an approval, and that a grant then holds.", low=1, high=86_400),
     _s("approval_max_pending", int, 50, "Calls that may wait for an approval at once; one more is refused with 429.", low=1, high=10_000),
     _s("rate_limit_enabled", bool, True, "Whether tools may be called only so often, and so often at once, by one actor.", identity=True),
+    _s("sandbox_enabled", bool, True, "Whether programs of callers may run, in the sandbox; when false they do not run at all.", identity=True),
+    _s("mcp_max_sessions", int, 10, "Sessions of programs that keep their folder between calls, at once.", low=1, high=1000),
+    _s("mcp_session_timeout", float, 3600.0, "Seconds after which a session that nobody uses ends.", low=1, high=604_800),
     _s("mcp_user_id", str, "local-owner", "The actor that the kernel's owner is when they call tools."),
 )
 _BY_NAME = {row.name: row for row in TABLE}

@@ -22,6 +22,7 @@ from suite.access.checkpoint import FILE as HEAD
 from suite.access.checkpoint import Checkpoint
 from suite.access.identify import Door
 from suite.access.key import create_key
+from suite.access.mode import mode_of
 from suite.access.policy import load_policy
 from suite.backup import source
 from suite.backup.backups import Backups
@@ -47,13 +48,23 @@ from suite.memory.series import MemorySeries
 from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import Part, guarded
+from suite.runbooks.execute import execute
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
 from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
+from suite.tools.builtin.files import FILE_TOOLS, WRITE_TOOLS
+from suite.tools.builtin.git import git_tools
+from suite.tools.builtin.memory import memory_tools
+from suite.tools.builtin.models import model_tools
+from suite.tools.builtin.rag import rag_tools
+from suite.tools.builtin.run import sandbox_tools
+from suite.tools.builtin.runbook import runbook_tools
 from suite.tools.call import Tools
 from suite.tools.desk import Desk
+from suite.tools.sandbox import Sandbox, Sessions
+from suite.tools.tool import Tool
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
 
@@ -149,7 +160,12 @@ class Stack:
                               ranker=ranker, serves=lambda: _serves(gateway, chat))
         memory = Memory(self.storage, store, embedder, s)
         self.metrics.registry.register(MemorySeries(memory.series))
-        tools = Tools(self.audit, self.actors, s.workspace_dir, s)
+        sandbox = Sandbox(data / "cache" / "sandbox")
+        sandbox.sweep()
+        self.sessions = Sessions(sandbox, most=s.mcp_max_sessions, idle=s.mcp_session_timeout)
+        self._closers.append(self.sessions.close)
+        tools = Tools(self.audit, self.actors, s.workspace_dir, s, self._offered(knowledge, memory, gateway, sandbox),
+                      lambda: {"sandbox": sandbox.strength().name})
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self.metrics.registry.register(BackupSeries(self.backups.standing))
@@ -159,6 +175,17 @@ class Stack:
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self.approvals = Desk(tools.approver, self.door)
         self._closers += [part.close for part in self.parts.values()]
+
+    def _offered(self, knowledge: Knowledge, memory: Memory, gateway: Gateway, sandbox: Sandbox) -> tuple[Tool, ...]:
+        """Every tool, over the parts that it works with."""
+        s = self.settings
+        here = {name: str(getattr(s, name)) for name in ("data_dir", "reports_dir")}  # what the runbook's kernel needs to find this stack
+        def run(name: str) -> Any:
+            return execute(name, {"settings": here}, s, progress=False)
+
+        return (*FILE_TOOLS, *WRITE_TOOLS, *git_tools(), *rag_tools(knowledge.ask), *memory_tools(memory), *runbook_tools(run),
+                *model_tools(gateway.chat, self.loaded, self.switch_model),
+                *sandbox_tools(sandbox, self.sessions, lambda box: _no_programs(s, box)))
 
     def _jobs(self, memory: Memory) -> list[Job]:
         s = self.settings
@@ -258,7 +285,7 @@ class Stack:
                 "aliases": [self.gateway.chat_alias, self.gateway.code_alias],
                 "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
-                "audit_head": list(self.audit.head())}
+                "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data)}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]
@@ -293,6 +320,16 @@ class Stack:
                 except Exception:  # one part that cannot be closed must not keep the others, the ports and the lock
                     log.exception("closing %s failed", getattr(closer, "__qualname__", closer))
             self.ended.set()
+
+
+def _no_programs(settings: Settings, sandbox: Sandbox) -> str:
+    """Why no program of a caller may run under these settings; empty when one may."""
+    if not settings.sandbox_enabled:
+        return "SANDBOX_ENABLED is false, and programs run in the sandbox or not at all; set it to true."
+    weaker = sandbox.strength().weaker
+    if weaker and not mode_of(settings).weaker_sandbox:
+        return f"Security mode {mode_of(settings).name!r} takes no sandbox that lacks a layer: {' '.join(weaker)}"
+    return ""
 
 
 def _serves(gateway: Gateway, chat: ModelServer) -> tuple[str, int | None]:

@@ -19,13 +19,14 @@ SLOW_TOKEN_S, SLOW_TOKENS = 1.5, 4  # a slow server's pace, and how much it says
 
 
 class Stack(Protocol):
-    """What a fault may touch of a throw-away stack: its parts by name, its HTTP ports, its storage, its backups."""
+    """What a fault may touch of a throw-away stack: its parts by name, its HTTP ports, its storage, its backups, its access token."""
 
     parts: Mapping[str, Any]
     servers: Any
     storage: Any
     settings: Any
     backups: Any
+    key: Any
 
 
 @dataclass(frozen=True)

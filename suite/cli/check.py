@@ -10,7 +10,7 @@ from typing import Any
 from suite.errors import BadRequest, SuiteError
 
 PHASES = {"phase2": "phase2_health"}
-OTHERS = ("backup", "restore_drill")  # runbooks besides the phases, executed only when they are named
+OTHERS = ("backup", "restore_drill", "review_security")  # runbooks besides the phases, executed only when they are named
 
 
 def add(subparsers: Any) -> None:

@@ -93,6 +93,10 @@ class HttpServers:
         started.set()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def app(self, name: str) -> Any:
+        """The app behind a port."""
+        return self._servers[name].config.app
+
     def close(self, name: str) -> None:
         """Stop listening on one port, as if its process had ended."""
         self._servers[name].should_exit = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,12 +38,13 @@ class ToolSettings(AccessSettings, Protocol):
 class Tools:
     """The part `mcp-server`: the registered tools and the one way to call them.
 
-    `approver` decides about calls that wait, `openings` are the times in which none has to.
+    `approver` decides about calls that wait, `openings` are the times in which none has to; `more` gives further facts for `ready`.
     """
 
     name = "mcp-server"
 
-    def __init__(self, audit: Audit, actors: Actors, workspace: Path, settings: ToolSettings, tools: Iterable[Tool] = FILE_TOOLS) -> None:
+    def __init__(self, audit: Audit, actors: Actors, workspace: Path, settings: ToolSettings, tools: Iterable[Tool] = FILE_TOOLS,
+                 more: Callable[[], dict[str, Any]] = dict) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.workspace = workspace
         approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
@@ -51,7 +52,7 @@ class Tools:
         self.limits = Limits()
         self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits)
         self._tools: dict[str, Tool] = {}
-        self._offered = tuple(tools)
+        self._offered, self._more = tuple(tools), more
         self._private = tuple((settings.data_dir / name).resolve() for name in PRIVATE_FOLDERS)
         self._open = False
         self._failure: SuiteError | None = None
@@ -141,7 +142,7 @@ class Tools:
         except NotFound as error:
             self._pipeline.record(attempt, "failed", str(error))
             raise
-        return self._pipeline.run(attempt, tool, self._permission(tool), self._place(attempt.cwd))
+        return self._pipeline.run(attempt, tool, self._permission(tool), self._place(attempt))
 
     def _find(self, name: str) -> Tool:
         if name not in self._tools:
@@ -153,11 +154,12 @@ class Tools:
         assert row is not None  # register() refused tools without a row
         return row
 
-    def _place(self, cwd: Path) -> Place:
+    def _place(self, attempt: Attempt) -> Place:
+        cwd = attempt.cwd
         if cwd != self.workspace:
             cwd = cwd.resolve()
         inside = cwd == self.workspace or self.workspace in cwd.parents
-        return Place(self.workspace, cwd if inside else self.workspace, self._private)
+        return Place(self.workspace, cwd if inside else self.workspace, self._private, attempt.actor)
 
     # ---- the three questions ----
 
@@ -188,7 +190,8 @@ class Tools:
             reasons.append(f"MCP_USER_ID names {self.settings.mcp_user_id!r}, who is {state}; name an active actor.")
         facts = {"tools": sorted(self._tools), "roles": sorted(self.policy.roles), "audit_entries": last[0].seq if last else 0,
                  "rbac_enabled": self.settings.rbac_enabled, "security_mode": mode_of(self.settings).name,
-                 "approvals_enabled": self.settings.approval_workflow_enabled, "rate_limit_enabled": self.settings.rate_limit_enabled}
+                 "approvals_enabled": self.settings.approval_workflow_enabled, "rate_limit_enabled": self.settings.rate_limit_enabled,
+                 "sandbox_enabled": self.settings.sandbox_enabled, **self._more()}
         return bad(*reasons, **facts) if reasons else good(**facts)
 
     def deep(self) -> State:

@@ -18,7 +18,7 @@ from suite.access.caller import Caller
 from suite.access.decide import Decision, decide
 from suite.access.event import Event
 from suite.access.limit import Limits
-from suite.access.mode import mode_of
+from suite.access.mode import mode_of, owner_confirms
 from suite.access.opening import Openings
 from suite.access.permission import Permission
 from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, SuiteError, ToolFailed, TooMany
@@ -35,6 +35,7 @@ class AccessSettings(Protocol):
     rbac_enabled: bool
     rate_limit_enabled: bool
     approval_workflow_enabled: bool
+    sandbox_enabled: bool
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ class Pipeline:
             self.record(attempt, "denied", str(error))
             raise
         seq = self.record(attempt, "ask", decision.reason, approval=waiting.id, again=not fresh).seq
-        raise ApprovalNeeded(f"{decision.reason} Approval {waiting.id} waits for {round(waiting.expires - waiting.requested)} s: somebody else with "
-                             f"'approvals.decide' runs `suite approvals approve {waiting.id[:8]}`; then make the same call again.",
+        who = "you, or " if owner_confirms(self.settings) and attempt.caller.owner and attempt.actor == attempt.caller.actor else ""
+        raise ApprovalNeeded(f"{decision.reason} Approval {waiting.id} waits for {round(waiting.expires - waiting.requested)} s: {who}somebody else "
+                             f"with 'approvals.decide', runs `suite approvals approve {waiting.id[:8]}`; then make the same call again.",
                              tool=attempt.tool, actor=attempt.actor, audit_seq=seq, approval=waiting.id, expires=waiting.expires)
 
     def _run(self, attempt: Attempt, tool: Tool, arguments: dict[str, Any], place: Place, decision: Decision, allowed: int) -> ToolResult:

@@ -19,11 +19,12 @@ WATCH = "watch"  # and one with this, how to tell how far it is
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call runs: file paths are relative to `cwd` and may not leave `workspace`; `private` folders are never shown."""
+    """Where a call runs: file paths are relative to `cwd` and may not leave `workspace`; `private` folders are never shown. `actor` calls."""
 
     workspace: Path
     cwd: Path
     private: tuple[Path, ...] = ()
+    actor: str = ""
 
 
 def _nobody(_done: float, _total: float | None, _text: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tools_stage import Stage, set_stage
 
 from suite.errors import BadRequest, Denied, NotFound, SuiteError
-from suite.tools.builtin import files
+from suite.tools.builtin import files, paths
 
 
 @pytest.fixture
@@ -89,14 +89,14 @@ def test_a_link_put_in_after_the_check_is_not_followed(stage: Stage) -> None:
     place = files.Place(stage.workspace, stage.workspace)
     (stage.root / "secret-folder").mkdir()
     (stage.root / "secret-folder" / "회의록.txt").write_text("outside")
-    parts = files._settle("notes/회의록.txt", place)
+    parts = paths.settle("notes/회의록.txt", place)
     (stage.workspace / "notes").rename(stage.workspace / "old")
     (stage.workspace / "notes").symlink_to(stage.root / "secret-folder")
-    with pytest.raises(SuiteError), files._folder(place, parts[:-1], "notes/회의록.txt"):
+    with pytest.raises(SuiteError), paths.open_folder(place, parts[:-1], "notes/회의록.txt"):
         raise AssertionError("the swapped folder was entered")
     (stage.workspace / "old" / "회의록.txt").unlink()
     (stage.workspace / "old" / "회의록.txt").symlink_to(stage.root / "outside.txt")
-    with files._folder(place, ("old",), "old/회의록.txt") as folder, pytest.raises(SuiteError):
+    with paths.open_folder(place, ("old",), "old/회의록.txt") as folder, pytest.raises(SuiteError):
         files._content(folder, "회의록.txt", "old/회의록.txt")
 
 

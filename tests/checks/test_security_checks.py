@@ -1,0 +1,78 @@
+"""The checks of security on a real stack: they pass, leave nothing behind, and each fault breaks the condition that it is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_stack import FakeStack
+
+from suite.bench import throwaway
+from suite.checks import fault_security as fault
+from suite.checks.check import perform
+from suite.checks.criteria import examine, load
+from suite.checks.phase4 import SECURITY
+from suite.checks.phase5_tool import TOOL
+
+LIMITS = load()
+BY_ID = {check.id: check for check in (*SECURITY, *TOOL)}
+BREAKS = {
+    "P4.1": {fault.ROLES_OFF: "guest_writes", fault.APPROVALS_OFF: "high_call", fault.LIMITS_OFF: "flood", fault.LAX_MODE: "mode_weaker"},
+    "P4.4": {fault.OPEN_DOOR: "opened_by_wrong_token", fault.FOREIGN_HOST: "opened_by_foreign_host", fault.LOOSE_FILE: "readable_by_others",
+             fault.LOGGED_TOKEN: "token_in_logs", fault.EDITED_AUDIT: "audit_whole"},
+    "P5.4": {fault.ALTERED_BYTES: "bytes_different", fault.LEFT_WORKSPACE: "read_outside", fault.TRUSTED_NAMES: "denied_actor",
+             fault.APPROVALS_OFF: "sensitive_call", fault.LIMITS_OFF: "flood"},
+}
+
+
+def broken(result: Any) -> set[str]:
+    """The conditions that do not hold."""
+    return {sentence.split(" is ")[0] for sentence in result.why.split("; ")}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def test_every_fault_of_these_checks_is_tried() -> None:
+    assert {identity: {check.fault, *check.others} for identity, check in BY_ID.items()} == {identity: set(faults) for identity, faults in BREAKS.items()}
+
+
+def test_a_healthy_stack_passes_them_and_is_as_it_was_afterwards(models_dir: Path, workspace: Path) -> None:
+    with throwaway(profile="smoke", models_dir=str(models_dir), workspace_dir=str(workspace)) as (stack, target):
+        for identity, check in BY_ID.items():
+            result = perform(check, target, LIMITS[identity])
+            assert result.state == "pass", (identity, result.why)
+            assert examine(result.to_dict(), LIMITS) == ("pass", [])
+        assert list(workspace.iterdir()) == [] and stack.approvals.list() == []
+        assert {row.state for row in stack.approvals.list("")} == {"cancelled"}
+
+
+@pytest.mark.parametrize("identity", sorted(BREAKS))
+def test_each_fault_breaks_the_condition_that_it_is_about(models_dir: Path, workspace: Path, identity: str) -> None:
+    for broke, condition in BREAKS[identity].items():
+        with throwaway(profile="smoke", models_dir=str(models_dir), workspace_dir=str(workspace)) as (stack, target):
+            stack.tools.call("list_files")  # so that there is an entry to edit
+            broke.inject(stack)
+            result = perform(BY_ID[identity], target, LIMITS[identity])
+            assert result.state == "fail" and condition in broken(result), (broke.sentence, result.why)
+
+
+@pytest.mark.parametrize("identity", sorted(BREAKS))
+def test_a_stack_of_another_make_does_not_say_what_holds(identity: str) -> None:
+    target = FakeStack(foreign=True).target()
+    result = perform(BY_ID[identity], target, LIMITS[identity])
+    target.close()
+    assert result.state == "not-applicable" and examine(result.to_dict(), LIMITS) == ("not-applicable", [])
+
+
+@pytest.mark.parametrize(("settings", "condition"), [
+    ({"sandbox_enabled": False}, "sandbox_enabled"), ({"stage": "prod", "security_mode": "normal"}, "mode_weaker"), ({"rate_limit_enabled": False}, "flood"),
+])
+def test_settings_that_the_stage_does_not_allow_fail(models_dir: Path, workspace: Path, settings: dict[str, Any], condition: str) -> None:
+    with throwaway(profile="smoke", models_dir=str(models_dir), workspace_dir=str(workspace), **settings) as (_, target):
+        result = perform(BY_ID["P4.1"], target, LIMITS["P4.1"])
+    assert result.state == "fail" and condition in broken(result), result.why
