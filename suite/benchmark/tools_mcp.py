@@ -90,7 +90,7 @@ def calls(url: str, keys: list[str], clients: int, each: int, warm: int = 1) -> 
     async def run() -> float:
         async with contextlib.AsyncExitStack() as held:
             connected = [await held.enter_async_context(_client(url, keys[which % len(keys)])) for which in range(clients)]
-            await _all(connected, work, warm, [])
+            await _all(connected, work, warm, [])  # the first call of a client lists the tools too
             began = time.perf_counter()
             await _all(connected, work, each, marks)
             return time.perf_counter() - began
@@ -99,8 +99,15 @@ def calls(url: str, keys: list[str], clients: int, each: int, warm: int = 1) -> 
         return {"seconds": anyio.run(_in_time, run), "marks": marks}
     except TimeoutError:
         raise RunFailed(f"The clients were not done within {SECONDS:.0f} s.") from None
-    except (MCPError, httpx2.HTTPError) as error:
-        raise UpstreamError(f"A client failed ({type(error).__name__}: {error}).") from error
+    except (ExceptionGroup, MCPError, httpx2.HTTPError) as error:  # the SDK's clients raise groups
+        cause = _first(error)
+        raise cause if isinstance(cause, UpstreamError) else UpstreamError(f"A client failed ({type(cause).__name__}: {cause}).") from error
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _in_time(run: Any) -> float:
@@ -109,12 +116,9 @@ async def _in_time(run: Any) -> float:
 
 
 async def _all(clients: list[Client], work: Any, count: int, marks: list[float]) -> None:
-    try:
-        async with anyio.create_task_group() as group:
-            for client in clients:
-                group.start_soon(work, client, count, marks)
-    except* UpstreamError as errors:
-        raise errors.exceptions[0] from None
+    async with anyio.create_task_group() as group:
+        for client in clients:
+            group.start_soon(work, client, count, marks)
 
 
 @contextlib.asynccontextmanager
