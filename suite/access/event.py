@@ -10,6 +10,7 @@ from typing import Any, Literal
 from suite.text.secret import masked, masked_text
 
 Outcome = Literal["allowed", "denied", "ask", "done", "failed"]
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))  # made once: json.dumps makes one a call
 LONG = 400  # characters of one value; a longer one is kept as its beginning, its length and its sha256
 
 
@@ -50,7 +51,7 @@ def writable(event: Event) -> dict[str, Any]:
 
 def canonical(data: Any) -> str:
     """JSON with one spelling: sorted names, no spaces, ASCII only, no NaN."""
-    return json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(data)
 
 
 def digest_of(row: dict[str, Any]) -> str:
@@ -60,13 +61,15 @@ def digest_of(row: dict[str, Any]) -> str:
 
 
 def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return _short(value)
     if isinstance(value, dict):
         return {_short(name): _shortened(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_shortened(inner) for inner in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
-    return _short(value) if isinstance(value, str) else value
+    return value
 
 
 def _short(text: str) -> str:
@@ -78,7 +81,9 @@ def _short(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")  # neither can be stored by every database
+    """Without lone surrogates and zero characters: neither can be stored by every database."""
+    text = text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", "\\0")
 
 
 def _line(text: str, limit: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,40 @@ def points(**values: Any) -> None:
     attend({"ready": lambda: True, "fill": made.fill, "ask": made.ask, "recall": made.recall})
 
 
+def tool_calls(data: str) -> None:
+    """Calls of tools in process."""
+    from suite.benchmark.tools_parts import Calls
+
+    made = Calls(data)
+    attend({"ready": lambda: True, "free": made.free, "granted": made.granted})
+
+
+def mcp_ours(data: str) -> None:
+    """Our MCP server."""
+    from suite.benchmark.tools_mcp import ours
+
+    with ours(data) as where:
+        attend({"ready": lambda: where, "worked": time.process_time})
+
+
+def mcp_bare() -> None:
+    """The SDK's MCP server."""
+    from suite.benchmark.tools_mcp import bare
+
+    with bare() as where:
+        attend({"ready": lambda: where, "worked": time.process_time})
+
+
+def mcp_clients() -> None:
+    """Who calls those."""
+    from suite.benchmark.tools_mcp import calls
+
+    attend({"ready": lambda: True, "calls": calls})
+
+
 KINDS: dict[str, Callable[..., None]] = {"bare": bare, "face": face, "stack": stack, "client": client, "upstream": upstream,
-                                         "knowledge": knowledge, "embedder": embedder, "points": points}
+                                         "knowledge": knowledge, "embedder": embedder, "points": points, "tool_calls": tool_calls,
+                                         "mcp_ours": mcp_ours, "mcp_bare": mcp_bare, "mcp_clients": mcp_clients}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]](**json.loads(sys.argv[2]))

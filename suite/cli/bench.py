@@ -16,6 +16,7 @@ KINDS = {
     "serving": ("model servers beside llama.cpp alone and llama_cpp.server, on a random model of half a billion numbers", 3),
     "gateway": ("the gateway beside the same calls without it, and beside the LiteLLM proxy", 5),
     "memory": ("saving and recalling at up to a million turns, recall on a question set, and a backup while people write", 3),
+    "tools": ("securing a tool call: in process, over MCP beside a bare server of the SDK, in the sandbox; and kills amid calls", 5),
     "durability": ("kills at random moments, the same on SQLite and PostgreSQL, and the restore drill: nothing may be lost", 10),
     "knowledge": ("indexing beside bare fastembed, retrieval among 100,000 chunks, memory, and the same job by LlamaIndex", 3),
 }
@@ -71,6 +72,8 @@ def _measured(args: argparse.Namespace) -> list[dict[str, Any]]:
         more = {"data": args.data, "million": args.million}
     elif args.kind == "memory":
         from suite.benchmark.memory import memory as measure
+    elif args.kind == "tools":
+        from suite.benchmark.tools import tools as measure
     elif args.kind == "durability":
         from suite.benchmark.durability import durability as measure
     else:
