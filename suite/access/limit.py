@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
 from suite.access.permission import Permission
 from suite.errors import TooMany
-
-SWEPT = 1_000  # windows; when there are more, those that are over are dropped: a caller may name actors that there are not
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,16 @@ class Used:
 class Limits:
     """Counts in memory, by actor and tool: nobody can use up another's. A call that is refused takes no room."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._windows: dict[tuple[str, str], deque[float]] = {}  # when the calls in a window are over, the oldest first
+    def __init__(self) -> None:
+        self._windows = MovingWindowRateLimiter(MemoryStorage())
         self._running: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def take(self, actor: str, row: Permission) -> None:
         """Count a call; raises TooMany when the window is full."""
-        if not row.most:
-            return
-        with self._lock:
-            now = self._clock()
-            if len(self._windows) > SWEPT:
-                self._windows = {mine: window for mine, window in self._windows.items() if window and window[-1] > now}
-            window = _current(self._windows.setdefault((actor, row.tool), deque()), now)
-            wait = max(1, math.ceil(window[0] - now)) if len(window) >= row.most else 0
-            if not wait:
-                window.append(now + row.seconds)
-        if wait:
+        if row.most and not self._windows.hit(_window(row), actor, row.tool):
+            used = self.used(actor, row)
+            wait = max(1, math.ceil(used.retry_after))
             raise TooMany(f"Actor {actor!r} has called {row.tool} {row.most} times in {row.seconds} s, which is the most; try again in {wait} s.",
                           tool=row.tool, actor=actor, retry_after=wait)
 
@@ -78,16 +71,13 @@ class Limits:
 
     def used(self, actor: str, row: Permission) -> Used:
         """How much of a tool's limit an actor has used."""
-        with self._lock:
-            now, running = self._clock(), self._running.get((actor, row.tool), 0)
-            window = _current(self._windows.get((actor, row.tool), deque()), now)
-            left = max(0, row.most - len(window))
-            wait = window[0] - now if window and not left else 0.0
-            return Used(len(window), row.most, row.seconds, left, wait, running, row.at_once)
+        running = self._running.get((actor, row.tool), 0)
+        if not row.most:
+            return Used(0, 0, row.seconds, 0, 0.0, running, row.at_once)
+        left = self._windows.get_window_stats(_window(row), actor, row.tool)
+        wait = max(0.0, left.reset_time - time.time()) if left.remaining == 0 else 0.0
+        return Used(row.most - left.remaining, row.most, row.seconds, left.remaining, wait, running, row.at_once)
 
 
-def _current(window: deque[float], now: float) -> deque[float]:
-    """The window without the calls that are over."""
-    while window and window[0] <= now:
-        window.popleft()
-    return window
+def _window(row: Permission) -> RateLimitItemPerSecond:
+    return RateLimitItemPerSecond(row.most, row.seconds)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from suite.access.limit import SWEPT, Limits
+from suite.access.limit import Limits
 from suite.access.permission import Permission, Sensitivity
 from suite.access.policy import load_policy
 from suite.errors import TooMany
@@ -35,38 +35,6 @@ def test_a_refused_call_takes_no_room_and_others_have_their_own() -> None:
     limits.take("ann", ROW)
     limits.take("flood", Permission("other", "x", Sensitivity.LOW, calls=1))
     assert limits.used("flood", ROW).calls == 5 and limits.used("ann", ROW).calls == 1
-
-
-def test_the_window_slides_and_room_comes_back_call_by_call() -> None:
-    now = [0.0]
-    limits = Limits(lambda: now[0])
-    for moment in (0.0, 1.0, 2.0, 3.0, 4.0):
-        now[0] = moment
-        limits.take("ann", ROW)
-    now[0] = 59.5
-    with pytest.raises(TooMany) as refused:
-        limits.take("ann", ROW)
-    assert refused.value.facts["retry_after"] == 1 and limits.used("ann", ROW).retry_after == 0.5
-    now[0] = 60.0
-    assert limits.used("ann", ROW).remaining == 1
-    limits.take("ann", ROW)
-    with pytest.raises(TooMany):
-        limits.take("ann", ROW)
-    now[0] = 200.0
-    assert limits.used("ann", ROW).calls == 0
-
-
-def test_windows_of_made_up_actors_are_dropped_when_they_are_over() -> None:
-    now = [0.0]
-    limits = Limits(lambda: now[0])
-    for which in range(SWEPT + 1):
-        limits.take(f"made-up-{which}", ROW)
-    now[0] = 30.0
-    limits.take("ann", ROW)
-    now[0] = 61.0
-    assert limits.used("made-up-0", ROW).calls == 0
-    limits.take("bob", ROW)
-    assert set(limits._windows) == {("ann", "read_file"), ("bob", "read_file")}
 
 
 def test_a_tool_without_a_limit_is_never_refused() -> None:
