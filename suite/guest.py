@@ -22,7 +22,6 @@ from suite.settings import Settings
 
 START_SECONDS = 600  # how long a host may take to load its models while a guest waits
 ANSWER_SECONDS = 30
-TOOL_SECONDS = 900  # how long a tool may take: a runbook, a page, a program
 LOAD_SECONDS = 900  # how long another model may take to load
 MODEL_SERVERS = ("inference-chat", "inference-code")
 STATUS_SECONDS = 10  # a host that sleeps is found out within this, however patient requests to its models are
@@ -87,7 +86,7 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
             "to use what is there, or `suite down` to end it first.", pid=record.pid)
     token = record.token()
     slow = settings.llm_request_timeout * 2
-    waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": TOOL_SECONDS, "embedding": slow,
+    waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
              **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
     clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
     gateway = RemoteGateway(clients["api-gateway"])

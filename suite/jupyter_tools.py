@@ -58,7 +58,7 @@ def _type(schema: Mapping[str, Any]) -> Any:
 
 def _call(name: str, arguments: dict[str, Any]) -> Any:
     from suite import host
-    from suite.guest import TOOL_SECONDS
+    from suite.guest import ANSWER_SECONDS
     from suite.http.client import Client
     from suite.http.remote_tools import RemoteTools
     from suite.settings import load
@@ -66,5 +66,5 @@ def _call(name: str, arguments: dict[str, Any]) -> Any:
     record = host.read(load().data_dir / "run")
     if record is None or not record.alive():
         raise StartError("Nothing runs on this data directory; `suite up` starts the stack whose tools these are.")
-    with Client(record.url("mcp-server"), record.token(), timeout=TOOL_SECONDS) as client:
+    with Client(record.url("mcp-server"), record.token(), timeout=ANSWER_SECONDS) as client:
         return RemoteTools(client).call(name, arguments, cwd=Path.cwd()).value

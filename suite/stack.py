@@ -55,6 +55,7 @@ from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
 from suite.settings import Settings, runtime_dir
 from suite.storage.engine import Storage, open_storage
+from suite.tools.builtin.browser import WebOptions
 from suite.tools.call import Tools
 from suite.tools.desk import Desk
 from suite.tools.offer import Parts, every_tool
@@ -161,7 +162,7 @@ class Stack:
         self.sessions = Sessions(sandbox, most=s.mcp_max_sessions, idle=s.mcp_session_timeout)
         self._closers.append(self.sessions.close)
         parts = Parts(memory, knowledge.ask, gateway.chat, self.loaded, self.switch_model, self._runbook, sandbox, self.sessions,
-                      lambda box: _no_programs(s, box))
+                      lambda box: _no_programs(s, box), _web(s), lambda: s.notion_token, s.notion_url)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name})
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
@@ -311,6 +312,11 @@ class Stack:
                 except Exception:  # one part that cannot be closed must not keep the others, the ports and the lock
                     log.exception("closing %s failed", getattr(closer, "__qualname__", closer))
             self.ended.set()
+
+
+def _web(settings: Settings) -> WebOptions:
+    allowed = tuple(host.strip() for host in settings.web_allowed.split(",") if host.strip())
+    return WebOptions(settings.web_browser, allowed, settings.web_seconds)
 
 
 def _no_programs(settings: Settings, sandbox: Sandbox) -> str:

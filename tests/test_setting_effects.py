@@ -21,7 +21,7 @@ from suite import bench as benches
 from suite.cli.main import main
 from suite.embedding.embed import Embedder
 from suite.embedding.rerank import open_reranker
-from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, TooMany, UpstreamError
+from suite.errors import ApprovalNeeded, BadRequest, NotReady, SettingsError, SuiteError, TooMany, UpstreamError
 from suite.knowledge import scale
 from suite.knowledge.context import tokens
 from suite.knowledge.knowledge import Knowledge
@@ -335,6 +335,31 @@ def effect_of_sandbox(_: Any, folder: Path) -> bool:
         return stack.tools.call("execute_python", {"code": "print(1)"}).value["stdout"] == "1\n"
 
 
+PAGE = {"url": "http://127.0.0.1:9/", "selector": "h1"}
+
+
+def refused_call(tool: str, **given: Any) -> str:
+    """What a call of a web tool on a stack with these settings is refused with."""
+    names = {row.name for row in TABLE}
+    settings = {name: value for name, value in given.items() if name in names}
+    arguments = {name: value for name, value in given.items() if name not in names}
+    with benches.throwaway(mcp_user_id="admin_user", **settings) as (stack, _), pytest.raises(SuiteError) as refused:
+        stack.tools.call(tool, arguments)
+    return str(refused.value)
+
+
+def effect_of_web_allow(_: Any, folder: Path) -> bool:
+    return "WEB_ALLOWED" in refused_call("web_scrape", **PAGE) and "WEB_ALLOWED" not in refused_call("web_scrape", web_allowed="127.0.0.1:9", **PAGE)
+
+
+def effect_of_web_timeout(_: Any, folder: Path) -> bool:
+    with socket.socket() as silent:  # takes the connection and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        return "took too long" in refused_call("web_scrape", web_allowed=place, web_seconds=3, url=f"http://{place}/", selector="h1")
+
+
 def effect_of_api_key(_: Any, folder: Path) -> bool:
     from tools_stage import set_stage
 
@@ -564,6 +589,12 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "sandbox_enabled": effect_of_sandbox,
     "mcp_max_sessions": lambda _, folder: sessions(folder, mcp_max_sessions=3)._most == 3,
     "mcp_session_timeout": lambda _, folder: sessions(folder, mcp_session_timeout=7)._idle == 7,
+    "web_browser": lambda _, folder: "/none/chromium" in refused_call("web_scrape", web_browser="/none/chromium", web_allowed="127.0.0.1:9", **PAGE),
+    "web_allowed": effect_of_web_allow,
+    "web_seconds": effect_of_web_timeout,
+    "notion_token": lambda _, folder: "NOTION_TOKEN" in refused_call("notion_search", query="x") and "127.0.0.1:9" in refused_call(
+        "notion_search", query="x", notion_token="secret-1", notion_url="http://127.0.0.1:9"),
+    "notion_url": lambda _, folder: "127.0.0.1:9" in refused_call("notion_search", query="x", notion_token="t", notion_url="http://127.0.0.1:9"),
     "api_key": effect_of_api_key,
     "mcp_user_id": lambda odd, _: odd.bench.tools.call("list_files", path=".").actor == "dev_user",
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from suite.access.actor import Actors
-from suite.access.approval import Approval, Approvals
+from suite.access.approval import Approval
+from suite.access.approvals import Approvals
 from suite.access.audit import Audit
 from suite.access.caller import Caller
 from suite.access.decide import decide_act

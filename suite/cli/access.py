@@ -55,7 +55,7 @@ def opened() -> Iterator[Access]:
     """The database of the data directory; raises StartError where there is none yet."""
     from suite.access.actor import Actors
     from suite.access.apikey import ApiKeys
-    from suite.access.approval import Approvals
+    from suite.access.approvals import Approvals
     from suite.access.approve import Approver
     from suite.access.audit import Audit
     from suite.access.checkpoint import FILE, Checkpoint

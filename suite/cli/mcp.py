@@ -17,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run_mcp(_args: argparse.Namespace) -> int:
     """Serve until the client closes the pipe; raises StartError when no stack runs."""
     from suite import host
-    from suite.guest import TOOL_SECONDS
+    from suite.guest import ANSWER_SECONDS
     from suite.http.client import Client
     from suite.http.remote_approvals import RemoteApprovals
     from suite.http.remote_tools import RemoteTools
@@ -26,6 +26,6 @@ def run_mcp(_args: argparse.Namespace) -> int:
     record = host.read(load().data_dir / "run")
     if record is None or not record.alive():
         raise StartError("Nothing runs on this data directory; `suite up` starts the stack whose tools are served.")
-    with Client(record.url("mcp-server"), record.token(), timeout=TOOL_SECONDS) as client:
+    with Client(record.url("mcp-server"), record.token(), timeout=ANSWER_SECONDS) as client:
         serve_stdio(RemoteTools(client), RemoteApprovals(client), Path.cwd())
     return 0

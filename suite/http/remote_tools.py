@@ -14,6 +14,11 @@ from suite.access.caller import Caller
 from suite.errors import BadRequest
 from suite.tools.tool import Tool, ToolResult, Watch
 
+# seconds that a call may take before the host counts as gone; all others are over at once, and a host that sleeps must be found out soon
+SLOW = {**dict.fromkeys(("execute_python", "execute_bash"), 330.0), **dict.fromkeys(("ai_chat", "rag_search", "switch_model"), 900.0),
+        **dict.fromkeys(("web_screenshot", "web_scrape", "web_analyze_ui", "web_automate", "web_to_notion"), 660.0),
+        **dict.fromkeys(("notion_search", "notion_create_page", "memory_search", "git_commit"), 120.0), "run_runbook": 3600.0}
+
 
 class RemoteTools:
     """The same methods as `Tools`, over HTTP; errors are those of the host."""
@@ -43,5 +48,7 @@ class RemoteTools:
             body = json.dumps({"arguments": {} if arguments is None else arguments}, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise BadRequest(f"Arguments of {name} are not JSON data ({error}); pass text, numbers, lists and objects.", param="arguments") from error
-        answer = self.client.post(f"/tools/{quote(name, safe='')}/call", content=body, headers={**headers, "Content-Type": "application/json"}).json()
+        route, headers = f"/tools/{quote(name, safe='')}/call", {**headers, "Content-Type": "application/json"}
+        patience = httpx.Timeout(SLOW[name], connect=3.0) if name in SLOW else httpx.USE_CLIENT_DEFAULT
+        answer = self.client.post(route, content=body, headers=headers, timeout=patience).json()
         return ToolResult.from_dict({**answer, "value": answer["result"]})

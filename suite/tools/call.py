@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suite.access.actor import Actors
-from suite.access.approval import Approvals
+from suite.access.approvals import Approvals
 from suite.access.approve import Approver
 from suite.access.audit import Audit
 from suite.access.caller import Caller

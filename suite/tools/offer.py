@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from suite.tools.builtin.files import FILE_TOOLS, WRITE_TOOLS
 from suite.tools.builtin.git import git_tools
 from suite.tools.builtin.memory import memory_tools
 from suite.tools.builtin.models import model_tools
+from suite.tools.builtin.notion import URL as NOTION
+from suite.tools.builtin.notion import notion_tools
 from suite.tools.builtin.rag import rag_tools
 from suite.tools.builtin.run import sandbox_tools
 from suite.tools.builtin.runbook import runbook_tools
+from suite.tools.builtin.web import WebOptions, web_tools
 from suite.tools.tool import Tool
 
 
@@ -25,7 +28,7 @@ class Parts:
     """What tools work with. Without anything the tools can be described and not called.
 
     `ask(collection, question, topk)` answers from documents; `chat` is a gateway's; `loaded` and `switch` are those of the model servers;
-    `run(name)` executes a runbook; `refusal` says why no program may run.
+    `run(name)` executes a runbook; `refusal` says why no program may run; `notion_token()` gives Notion's token.
     """
 
     memory: Any = None
@@ -37,9 +40,13 @@ class Parts:
     sandbox: Any = None
     sessions: Any = None
     refusal: Callable[..., str] = _absent
+    web: WebOptions = field(default_factory=WebOptions)
+    notion_token: Callable[[], str] = str
+    notion_url: str = NOTION
 
 
 def every_tool(parts: Parts) -> tuple[Tool, ...]:
     """All of them."""
     return (*FILE_TOOLS, *WRITE_TOOLS, *git_tools(), *rag_tools(parts.ask), *model_tools(parts.chat, parts.loaded, parts.switch),
-            *memory_tools(parts.memory), *runbook_tools(parts.run), *sandbox_tools(parts.sandbox, parts.sessions, parts.refusal))
+            *memory_tools(parts.memory), *runbook_tools(parts.run), *sandbox_tools(parts.sandbox, parts.sessions, parts.refusal),
+            *web_tools(parts.web), *notion_tools(parts.notion_token, parts.web, parts.notion_url))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suite.access.actor import Actors
-from suite.access.approval import Approvals, Wish
+from suite.access.approval import Wish
+from suite.access.approvals import Approvals
 from suite.access.audit import Audit
 from suite.access.caller import Caller
 from suite.access.decide import Decision, decide

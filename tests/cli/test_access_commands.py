@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from suite.access.actor import Actors
-from suite.access.approval import Approvals, Wish
+from suite.access.approval import Wish
+from suite.access.approvals import Approvals
 from suite.cli.main import main
 from suite.storage.engine import open_storage
 

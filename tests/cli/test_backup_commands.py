@@ -52,7 +52,7 @@ def test_a_backup_is_made_listed_verified_and_thinned_out_while_nothing_runs(cal
     assert call("verify")[0] == 1, "where there is none, nothing is proven"
     snapshot = made(call)
     place = Path(snapshot["path"])
-    assert place.parent == tmp_path / "data" / "backups" and snapshot["tables"]["actors"] == 3
+    assert place.parent == tmp_path / "data" / "backups" and snapshot["tables"]["actors"] == 4
     status, out, _ = call("list", "--json")
     told = json.loads(out)
     assert status == 0 and [row["name"] for row in told["rows"]] == [place.name] and told["standing"]["rpo_s"] is None

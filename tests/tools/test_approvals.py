@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tools_stage import Stage, open_stage, set_stage
 
-from suite.access.approval import Approval, Approvals, Wish
+from suite.access.approval import Approval, Wish
+from suite.access.approvals import Approvals
 from suite.access.caller import Caller
 from suite.access.opening import Openings
 from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, NotPending, StorageError, TooMany
