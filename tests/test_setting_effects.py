@@ -335,6 +335,23 @@ def effect_of_sandbox(_: Any, folder: Path) -> bool:
         return stack.tools.call("execute_python", {"code": "print(1)"}).value["stdout"] == "1\n"
 
 
+def effect_of_mail(_: Any, folder: Path) -> bool:
+    """Word goes to that server, by that login, from and to those addresses; and not at all where encryption is asked for that it has not."""
+    from mail_stage import post_office
+
+    with post_office() as (box, port):
+        given = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_user": "suite", "smtp_password": "sesame", "smtp_from": "from@example.org",
+                 "smtp_to": "to@example.org"}
+        plain, encrypted = sensitive(folder / "plain", smtp_starttls=False, **given), sensitive(folder / "encrypted", **given)
+        for stage in (encrypted, plain):
+            with pytest.raises(ApprovalNeeded):
+                stage.tools.call("write_file")
+            stage.tools.mail._pause = 0.001
+            stage.tools.close()
+        [letter] = box.letters
+    return (letter.mail_from, letter.rcpt_tos, box.users, encrypted.tools.mail.failed) == ("from@example.org", ["to@example.org"], ["suite"], 1)
+
+
 PAGE = {"url": "http://127.0.0.1:9/", "selector": "h1"}
 
 
@@ -596,6 +613,7 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
         "notion_search", query="x", notion_token="secret-1", notion_url="http://127.0.0.1:9"),
     "notion_url": lambda _, folder: "127.0.0.1:9" in refused_call("notion_search", query="x", notion_token="t", notion_url="http://127.0.0.1:9"),
     "api_key": effect_of_api_key,
+    **dict.fromkeys(("smtp_host", "smtp_port", "smtp_starttls", "smtp_user", "smtp_password", "smtp_from", "smtp_to"), effect_of_mail),
     "mcp_user_id": lambda odd, _: odd.bench.tools.call("list_files", path=".").actor == "dev_user",
 }
 

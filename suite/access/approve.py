@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from suite.access.actor import Actors
@@ -23,10 +24,12 @@ class Approver:
     """The one way to decide. A caller may who holds `approvals.decide` and is not the one who asked.
 
     In stage dev the policy `owner-confirm` lets the owner of the notebook decide about their own calls, and the record says that it did.
+    `tell` is given every approval that was decided.
     """
 
-    def __init__(self, approvals: Approvals, actors: Actors, audit: Audit, settings: ModeSettings) -> None:
-        self.approvals, self.actors, self.audit, self.settings = approvals, actors, audit, settings
+    def __init__(self, approvals: Approvals, actors: Actors, audit: Audit, settings: ModeSettings,
+                 tell: Callable[[Approval], None] = lambda approval: None) -> None:
+        self.approvals, self.actors, self.audit, self.settings, self._tell = approvals, actors, audit, settings, tell
 
     def approve(self, id: str, reason: str, caller: Caller) -> Approval:
         """Let the call go ahead once, until it expires. Raises NotFound, NotPending, BadRequest (no reason), or Denied."""
@@ -63,10 +66,12 @@ class Approver:
             raise BadRequest(f"Say why you {_WORDS[state]} the call: the reason is part of the record.", param="reason")
         self._record(found, state, "allowed", reason, caller, rule=rule)  # raises when it cannot be written, and then nothing is decided
         try:
-            return self.approvals.decide(found.id, state, caller.actor, rule, reason)
+            decided = self.approvals.decide(found.id, state, caller.actor, rule, reason)
         except SuiteError as error:  # another was quicker, or its time is over: the record must not say that it was done
             self._record(found, state, "failed", str(error), caller, rule=rule)
             raise
+        self._tell(decided)
+        return decided
 
     def _rule(self, found: Approval, state: str, caller: Caller) -> str:
         own = found.actor == caller.actor

@@ -59,6 +59,7 @@ def opened() -> Iterator[Access]:
     from suite.access.approve import Approver
     from suite.access.audit import Audit
     from suite.access.checkpoint import FILE, Checkpoint
+    from suite.access.mail import Mail
     from suite.access.opening import Openings
     from suite.storage.engine import open_storage
 
@@ -66,15 +67,16 @@ def opened() -> Iterator[Access]:
     folder = settings.data_dir / "sqlite"
     if not folder.is_dir():
         raise StartError(f"There is no database in {settings.data_dir} yet; `suite up` makes one, or set DATA_DIR to where it is.")
-    storage = open_storage(settings.database_url, folder)
+    storage, mail = open_storage(settings.database_url, folder), Mail(settings)
     try:
         actors = Actors(storage)
         actors.seed()
         audit = Audit(storage, Checkpoint(folder / FILE))
         approvals = Approvals(storage, settings.approval_timeout, settings.approval_max_pending)
-        approver, openings = Approver(approvals, actors, audit, settings), Openings(storage, actors, audit)
+        approver, openings = Approver(approvals, actors, audit, settings, mail.tell), Openings(storage, actors, audit)
         yield Access(settings, audit, actors, ApiKeys(storage, actors), approver, openings)
     finally:
+        mail.close()  # sends what was to be told
         storage.close()
 
 

@@ -13,6 +13,7 @@ from suite.access.approve import Approver
 from suite.access.audit import Audit
 from suite.access.caller import Caller
 from suite.access.limit import Limits
+from suite.access.mail import Mail, MailSettings
 from suite.access.mode import mode_of
 from suite.access.opening import Openings
 from suite.access.permission import Permission
@@ -27,7 +28,7 @@ PROBED = 10_000  # audit entries that deep() looks at
 STRANGER = "nobody-known"  # the actor of the probe that must be denied
 
 
-class ToolSettings(AccessSettings, Protocol):
+class ToolSettings(AccessSettings, MailSettings, Protocol):
     """The settings that tools read."""
 
     data_dir: Path
@@ -48,9 +49,10 @@ class Tools:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.workspace = workspace
         approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
-        self.approver, self.openings = Approver(approvals, actors, audit, settings), Openings(audit.storage, actors, audit)
+        self.mail = Mail(settings)
+        self.approver, self.openings = Approver(approvals, actors, audit, settings, self.mail.tell), Openings(audit.storage, actors, audit)
         self.limits = Limits()
-        self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits)
+        self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits, self.mail.tell)
         self._tools: dict[str, Tool] = {}
         self._offered, self._more = tuple(tools), more
         self._private = tuple((settings.data_dir / name).resolve() for name in PRIVATE_FOLDERS)
@@ -77,6 +79,7 @@ class Tools:
     def close(self) -> None:
         """Take no more calls."""
         self._open = False
+        self.mail.close()
 
     def register(self, tool: Tool) -> Tool:
         """Add a tool; permission and sensitivity come from the policy.

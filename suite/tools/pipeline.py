@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from suite.access.actor import Actors
-from suite.access.approval import Wish
+from suite.access.approval import Approval, Wish
 from suite.access.approvals import Approvals
 from suite.access.audit import Audit
 from suite.access.caller import Caller
@@ -55,9 +55,10 @@ class Attempt:
 class Pipeline:
     """Decides about calls and runs them; nothing runs that was not recorded before."""
 
-    def __init__(self, audit: Audit, actors: Actors, settings: AccessSettings, approvals: Approvals, openings: Openings, limits: Limits) -> None:
+    def __init__(self, audit: Audit, actors: Actors, settings: AccessSettings, approvals: Approvals, openings: Openings, limits: Limits,
+                 tell: Callable[[Approval], None] = lambda approval: None) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
-        self.approvals, self.openings, self.limits = approvals, openings, limits
+        self.approvals, self.openings, self.limits, self._tell = approvals, openings, limits, tell
 
     def run(self, attempt: Attempt, tool: Tool, row: Permission, place: Place) -> ToolResult:
         """Everything from the limit to the record of the outcome; raises what Tools.call names."""
@@ -122,6 +123,8 @@ class Pipeline:
             self.record(attempt, "denied", str(error))
             raise
         seq = self.record(attempt, "ask", decision.reason, approval=waiting.id, again=not fresh).seq
+        if fresh:
+            self._tell(waiting)
         who = "you, or " if owner_confirms(self.settings) and attempt.caller.owner and attempt.actor == attempt.caller.actor else ""
         raise ApprovalNeeded(f"{decision.reason} Approval {waiting.id} waits for {round(waiting.expires - waiting.requested)} s: {who}somebody else "
                              f"with 'approvals.decide', runs `suite approvals approve {waiting.id[:8]}`; then make the same call again.",
