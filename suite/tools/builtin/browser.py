@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOOK = 0.05  # seconds between two looks at whether anybody still waits
-ENDING = 10.0  # seconds in which a browser that was ended must be gone
+ENDING = 30.0  # seconds in which a browser that was ended must be gone
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # what would reach the network past the proxy: QUIC, WebRTC over UDP, names that the browser resolves itself
 _FLAGS = ("--disable-quic", "--webrtc-ip-handling-policy=disable_non_proxied_udp", "--dns-prefetch-disable",
