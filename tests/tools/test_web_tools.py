@@ -20,6 +20,7 @@ from web_stage import NO_BROWSER, Site, site
 from suite.errors import BadArguments, BadRequest, Denied, NotReady, SettingsError, TimedOut, ToolFailed
 from suite.tools.builtin import browser
 from suite.tools.builtin.address import Addresses
+from suite.tools.builtin.browser import Visit, visit
 from suite.tools.builtin.web import DATA_LIMIT, Web, WebOptions, _answer, web_tools
 from suite.tools.schema import check_arguments
 from suite.tools.tool import NOBODY, Watch
@@ -182,6 +183,12 @@ Promise.all(tries.map(one => {{ try {{ return soon(Promise.resolve(one())); }} c
 </script>"""
 
 
+def all_that_is_there(seen: Visit) -> tuple[str, list[str]]:
+    """The title, and the URL of every frame once all ways out have been tried."""
+    assert seen.appears("#done", 20)
+    return seen.page.title(), [frame.url for frame in seen.page.frames]
+
+
 @pytest.fixture
 def inner() -> Iterator[Site]:
     """A service of the machine that nobody listed."""
@@ -194,8 +201,9 @@ def test_a_page_reaches_no_other_place_by_any_way(inner: Site) -> None:
         udp.bind(("127.0.0.1", 0))
         udp.setblocking(False)
         outer.pages |= {"/": ways_out(inner.place, udp.getsockname()[1]), "/redirect": (302, {"Location": f"http://{inner.place}/redirected"}, b""), "/worker.js": "x"}
-        done = web(outer).automate(f"{outer.url}/", [{"type": "wait", "selector": "#done", "seconds": 20}, {"type": "screenshot"}], NOBODY)
-        assert done["title"] == "ways" and "/redirect" in outer.seen and "/worker.js" not in outer.seen
+        title, frames = visit("x", WebOptions(allowed=(outer.place,)), NOBODY, f"{outer.url}/", all_that_is_there)
+        assert title == "ways" and "/redirect" in outer.seen and "/worker.js" not in outer.seen
+        assert len(frames) > 5 and not any(url.startswith(("file:", "view-source:")) for url in frames)
         assert inner.seen == []
         with pytest.raises(BlockingIOError):
             udp.recv(1000)
@@ -204,8 +212,8 @@ def test_a_page_reaches_no_other_place_by_any_way(inner: Site) -> None:
 def test_the_same_page_does_reach_a_listed_place(inner: Site) -> None:
     with site({}) as outer:
         outer.pages |= {"/": ways_out(inner.place, 9), "/redirect": (302, {"Location": f"http://{inner.place}/redirected"}, b"")}
-        web(outer, inner).scrape(f"{outer.url}/", "#done", NOBODY)
-        assert {"/frame", "/img", "/fetch", "/xhr", "/socket", "/events", "/redirected", "/script.js"} <= set(inner.seen)
+        _, frames = visit("x", WebOptions(allowed=(outer.place, inner.place)), NOBODY, f"{outer.url}/", all_that_is_there)
+        assert f"{inner.url}/frame" in frames and {"/frame", "/img", "/fetch", "/xhr", "/socket", "/events", "/redirected", "/script.js"} <= set(inner.seen)
 
 
 @pytest.mark.parametrize("status", [302, 308])
