@@ -191,9 +191,10 @@ def _drive(folder: Path, executable: str, addresses: Addresses, proxy: Proxy, un
 
     (folder / "profile" / "Default").mkdir(parents=True)
     (folder / "profile" / "Default" / "Preferences").write_text(json.dumps(_PREFERENCES), encoding="utf-8")
+    (folder / "artifacts").mkdir()  # the driver's own temporary folder outlives a browser that is ended
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            folder / "profile", executable_path=executable, headless=True, args=list(_FLAGS),
+            folder / "profile", artifacts_dir=folder / "artifacts", executable_path=executable, headless=True, args=list(_FLAGS),
             ignore_default_args=["--disable-popup-blocking"], timeout=max(1.0, until - time.monotonic()) * 1000,
             chromium_sandbox=os.geteuid() != 0,  # the browser's own sandbox does not start for root
             env={"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, "LANG": "C.UTF-8"},  # none of this process's secrets
