@@ -499,12 +499,13 @@ def test_a_call_past_its_time_is_ended(work: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_program_is_ended_with_what_it_started(tmp_path: Path) -> None:
-    script = "import os, subprocess, sys, time\nchild = subprocess.Popen(['sleep', '600'])\nprint(child.pid, flush=True)\ntime.sleep(600)\n"
+    script = ("import signal, subprocess, time\ndeaf = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+              "child = subprocess.Popen(['sleep', '600'], preexec_fn=deaf)\nopen('pid', 'w').write(str(child.pid))\ntime.sleep(600)\n")
 
     def started() -> bool:
         return (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text())
 
-    (tmp_path / "run.py").write_text(script.replace("print(child.pid, flush=True)", "open('pid', 'w').write(str(child.pid))"))
+    (tmp_path / "run.py").write_text(script)
     with pytest.raises(ToolFailed, match="nobody waits"):
         run_program([sys.executable, "run.py"], name="x", cwd=tmp_path, env={"PATH": os.defpath}, stdin=b"", limit=10, deadline=time.monotonic() + 60,
                     watch=Watch(halted=started))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOOK = 0.05  # seconds between two looks at whether anybody still waits
-ENDING = 10.0  # seconds in which a browser that was ended must be gone
+ENDING = 30.0  # seconds in which a browser that was ended must be gone
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # what would reach the network past the proxy: QUIC, WebRTC over UDP, names that the browser resolves itself
 _FLAGS = ("--disable-quic", "--webrtc-ip-handling-policy=disable_non_proxied_udp", "--dns-prefetch-disable",
@@ -191,9 +191,10 @@ def _drive(folder: Path, executable: str, addresses: Addresses, proxy: Proxy, un
 
     (folder / "profile" / "Default").mkdir(parents=True)
     (folder / "profile" / "Default" / "Preferences").write_text(json.dumps(_PREFERENCES), encoding="utf-8")
+    (folder / "artifacts").mkdir()  # the driver's own temporary folder outlives a browser that is ended
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            folder / "profile", executable_path=executable, headless=True, args=list(_FLAGS),
+            folder / "profile", artifacts_dir=folder / "artifacts", executable_path=executable, headless=True, args=list(_FLAGS),
             ignore_default_args=["--disable-popup-blocking"], timeout=max(1.0, until - time.monotonic()) * 1000,
             chromium_sandbox=os.geteuid() != 0,  # the browser's own sandbox does not start for root
             env={"HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath, "LANG": "C.UTF-8"},  # none of this process's secrets
