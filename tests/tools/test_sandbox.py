@@ -88,10 +88,10 @@ def test_a_traceback_shows_the_program_and_nothing_of_the_sandbox(sandbox: Sandb
     assert "SyntaxError" in python(sandbox, "def").stderr
 
 
-def test_the_environment_is_four_variables_and_the_folder_is_home(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_five_variables_and_the_folder_is_home(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUITE_SECRET", "s3cret")
     source = "import os, stat; print(sorted(os.environ)); print(len({os.getcwd(), os.environ['HOME'], os.environ['TMPDIR']})); print(oct(os.stat('.').st_mode))"
-    assert printed(python(sandbox, source)).splitlines() == ["['HOME', 'LANG', 'PATH', 'TMPDIR']", "1", "0o40700"]
+    assert printed(python(sandbox, source)).splitlines() == ["['HOME', 'LANG', 'PATH', 'PWD', 'TMPDIR']", "1", "0o40700"]
     assert "s3cret" not in sandbox.run("bash", "env").stdout
 
 
