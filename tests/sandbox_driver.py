@@ -22,7 +22,7 @@ from suite.tools.sandbox import Limits, Sandbox
 
 SECRET = os.environ.get("SUITE_STAND_IN", "")
 SOURCE = Path(__file__).with_name("sandbox_attempts.py").read_text(encoding="utf-8")
-FEW = Limits(memory=128 << 20, cpu=0.5, folder=20 << 20, entries=1000)
+FEW = Limits(memory=128 << 20, cpu=1.0, folder=20 << 20, entries=1000)
 
 # programs that use too much, and what must end them; empty for none
 GREEDY: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -47,7 +47,7 @@ GREEDY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "big file": ("bash", "head -c 20000000 /dev/zero > big", ("disk",)),
     "big file in python": ("python", "try:\n    open('big', 'wb').write(bytes(11 << 20))\nexcept OSError as error:\n    print('refused')", ("",)),
     "many big files": ("python", "import signal\nfor i in range(4):\n    open(str(i), 'wb').write(b'x' * (8 << 20))\nsignal.pause()", ("disk",)),
-    "many files": ("python", "import signal\nfor i in range(3000):\n    open(str(i), 'w').close()\nsignal.pause()", ("disk",)),
+    "many files": ("python", "import signal\nfor i in range(1500):\n    open(str(i), 'w').close()\nsignal.pause()", ("disk",)),
     "files without names": ("python", "import os, signal\nkept = []\nfor i in range(4):\n    kept.append(open('f', 'wb', buffering=0))\n    kept[-1].write(b'x' * (8 << 20))\n"
                             "    os.unlink('f')\nsignal.pause()", ("disk",)),
     "deep folders": ("python", "import os, signal\nfor i in range(900):\n    os.mkdir('d')\n    os.chdir('d')\nsignal.pause()", ("disk",)),

@@ -88,10 +88,10 @@ def test_a_traceback_shows_the_program_and_nothing_of_the_sandbox(sandbox: Sandb
     assert "SyntaxError" in python(sandbox, "def").stderr
 
 
-def test_the_environment_is_four_variables_and_the_folder_is_home(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_five_variables_and_the_folder_is_home(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUITE_SECRET", "s3cret")
     source = "import os, stat; print(sorted(os.environ)); print(len({os.getcwd(), os.environ['HOME'], os.environ['TMPDIR']})); print(oct(os.stat('.').st_mode))"
-    assert printed(python(sandbox, source)).splitlines() == ["['HOME', 'LANG', 'PATH', 'TMPDIR']", "1", "0o40700"]
+    assert printed(python(sandbox, source)).splitlines() == ["['HOME', 'LANG', 'PATH', 'PWD', 'TMPDIR']", "1", "0o40700"]
     assert "s3cret" not in sandbox.run("bash", "env").stdout
 
 
@@ -176,7 +176,7 @@ def test_a_flood_is_ended(sandbox: Sandbox) -> None:
 
 
 def test_a_program_that_takes_too_long_is_ended_and_keeps_what_it_printed(sandbox: Sandbox) -> None:
-    ran = sandbox.run("bash", "echo begun; sleep 100", timeout=0.5)
+    ran = sandbox.run("bash", "echo begun; sleep 100", timeout=1.5)
     assert (ran.ended, ran.returncode, ran.stdout) == ("timeout", 137, "begun\n")
 
 
@@ -215,14 +215,13 @@ def test_ten_processes_may_be_and_not_one_more(sandbox: Sandbox) -> None:
     assert python(sandbox, source.format(10)).ended == "processes"
 
 
-def test_the_kernel_bounds_processes_and_threads_where_the_strength_says_so(sandbox: Sandbox) -> None:
+def test_the_kernel_bounds_processes_and_threads_where_the_strength_says_so(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     if any("not bounded by the kernel" in sentence for sentence in sandbox.strength().weaker):
         pytest.skip("the kernel has no bound here that holds for this user")
     source = ("import os, time\ncount = 0\ntry:\n    while count < 500:\n        if os.fork() == 0:\n            time.sleep(100)\n        count += 1\n"
               "except OSError:\n    pass\nprint(count, flush=True)")
-    loose = Sandbox(sandbox.folder, Limits(processes=1000), bubblewrap=sandbox.strength().name == INSIDE)
-    ran = python(loose, source)
-    assert ran.ended == "processes" or 30 < int(ran.stdout) <= 70, ran
+    monkeypatch.setattr(supervise.Watched, "_over", lambda *_: "")  # the supervisor looks away
+    assert 30 < int(printed(python(sandbox, source))) <= 70
 
 
 # ---- the end of the suite ----
@@ -615,9 +614,9 @@ def test_the_tools_share_a_session(tools: dict[str, Tool], sessions: Sessions) -
 
 
 def test_a_tool_that_takes_too_long_is_an_error(tools: dict[str, Tool]) -> None:
-    with pytest.raises(TimedOut, match="longer than 1 s") as caught:
-        call(tools["execute_bash"], command="echo begun; sleep 100", timeout=1)
-    assert caught.value.facts == {"seconds": 1, "stdout": "begun\n", "stderr": ""}
+    with pytest.raises(TimedOut, match="longer than 2 s") as caught:
+        call(tools["execute_bash"], command="echo begun; sleep 100", timeout=2)
+    assert caught.value.facts == {"seconds": 2, "stdout": "begun\n", "stderr": ""}
 
 
 def test_a_tool_ends_when_nobody_waits(tools: dict[str, Tool]) -> None:

@@ -47,12 +47,12 @@ def sandbox_tools(sandbox: Sandbox, sessions: Sessions, refusal: Callable[[Sandb
 
     def execute_python(code: Annotated[str, _CODE], watch: Watch, place: Place, timeout: Annotated[int, _TIMEOUT] = 30,
                        session: Annotated[str, _SESSION] = "") -> Execution:
-        """Run a Python program in a sandbox: no network, no files but its own folder, 512 MB of memory, 30 s of CPU time."""
+        """Run a Python program in a sandbox: no network, no files but its own folder, bounded memory, CPU time and output."""
         return execute("python", code, timeout, session, watch, place)
 
     def execute_bash(command: Annotated[str, _COMMAND], watch: Watch, place: Place, timeout: Annotated[int, _TIMEOUT] = 30,
                      session: Annotated[str, _SESSION] = "") -> Execution:
-        """Run a bash program in a sandbox: no network, no files but its own folder, 512 MB of memory, 30 s of CPU time."""
+        """Run a bash program in a sandbox: no network, no files but its own folder, bounded memory, CPU time and output."""
         return execute("bash", command, timeout, session, watch, place)
 
     return tool_of(execute_python), tool_of(execute_bash)

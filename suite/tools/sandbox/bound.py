@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from suite.errors import ToolFailed
 from suite.tools.sandbox.processes import every_process
 
 _BWRAP = 4  # its own processes count, too
@@ -93,5 +94,5 @@ def _remove_group(group: Path) -> None:
             return
         except OSError:  # an orphan that was killed is there until the first process of the machine has taken note of it
             if time.monotonic() > until:
-                raise
+                raise ToolFailed(f"The cgroup {group} of a run cannot be removed; look at what its `cgroup.procs` names.") from None
         time.sleep(0.001)

@@ -81,7 +81,6 @@ def run_code(source, executable):
 
     site.main()
     sys.argv[:] = [""]
-    os.environ.pop("PWD", None)  # of bubblewrap
     sys.path.insert(0, os.getcwd())
     main = type(sys)("__main__")
     sys.modules["__main__"] = main

@@ -24,8 +24,8 @@ class Places:
     path: str
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """All the variables that a program gets."""
-        return {"PATH": self.path, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
+        """All the variables that a program gets; PWD is one that bubblewrap would set anyway."""
+        return {"PATH": self.path, "HOME": str(folder), "PWD": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
 
 
 def find_places() -> Places:

@@ -8,7 +8,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Protocol
 
 from suite.errors import ToolFailed
@@ -65,6 +65,20 @@ def _parse(pid: int, line: bytes) -> Process:
     return Process(pid, words[0].decode(), int(words[1]), int(words[2]), cpu, int(words[17]), int(words[21]) * _PAGE)
 
 
+def readable(fd: int, seconds: float) -> bool:
+    """Whether there is something to read within so many seconds; select() knows no descriptors above 1023."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
+
+
+def _wait(child: Popen[bytes]) -> None:
+    try:
+        child.wait(_LAST_WAIT)
+    except TimeoutExpired:
+        raise ToolFailed(f"A process of the sandbox ({child.pid}) does not end; look at it with `ps {child.pid}`.") from None
+
+
 class Group:
     """The processes of a group that none can leave, because setsid and setpgid are refused: one signal ends all of them at once."""
 
@@ -80,7 +94,7 @@ class Group:
         group, until = self._leader.pid, time.monotonic() + _LAST_WAIT
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
-        self._leader.wait()
+        _wait(self._leader)
         with suppress(ProcessLookupError):
             while not os.killpg(group, 0) and any(one.state not in "ZX" for one in self.members()):
                 if time.monotonic() > until:
@@ -117,9 +131,9 @@ class Namespace:
             try:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                if not select.select([self._pidfd], [], [], _LAST_WAIT)[0]:
+                if not readable(self._pidfd, _LAST_WAIT):
                     raise ToolFailed(f"A sandbox (process {self._first}) does not end; look at it with `ps {self._first}`.")
             finally:
                 os.close(self._pidfd)
                 self._pidfd = None
-        self._bwrap.wait()
+        _wait(self._bwrap)

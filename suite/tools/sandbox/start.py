@@ -6,7 +6,6 @@ import json
 import marshal
 import os
 import platform
-import select
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from suite.tools.sandbox import bubblewrap, landlock, seccomp
 from suite.tools.sandbox.bound import Bound
 from suite.tools.sandbox.limits import Limits
 from suite.tools.sandbox.places import Places
-from suite.tools.sandbox.processes import Group, Namespace, Tree
+from suite.tools.sandbox.processes import Group, Namespace, Tree, readable
 
 _LAUNCH = "import marshal, sys; stream = open(int(sys.argv[1]), 'rb'); exec(marshal.load(stream))"  # two objects: what runs first, and its plan
 _CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)  # the header of capset(): version 3, this process
@@ -111,7 +110,7 @@ def _first_code() -> bytes:
 def _first(process: subprocess.Popen[bytes], info: int) -> int:
     """The process id of the namespace's first process, as bwrap tells it."""
     text = b""  # one JSON object, written piece by piece
-    while b"}" not in text and select.select([info], [], [], _BWRAP_WAIT)[0] and (piece := os.read(info, 4096)):
+    while b"}" not in text and readable(info, _BWRAP_WAIT) and (piece := os.read(info, 4096)):
         text += piece
     if b"}" in text:
         return int(json.loads(text)["child-pid"])

@@ -73,7 +73,8 @@ class Watched:
             confined = os.read(self.started.ready, 1)
             os.close(self.started.ready)
         for pipe, stream in self._streams():
-            while _take(pipe.fileno(), stream):  # what is left: nobody can write any more
+            os.set_blocking(pipe.fileno(), False)
+            while _take(pipe.fileno(), stream):  # what is left
                 pass
         if not ended and not confined:
             reason = self.stderr.text().strip().rpartition("\n")[2] or f"status {self.returncode()}"
@@ -135,8 +136,11 @@ class Watched:
 
 
 def _take(fd: int, stream: Stream) -> bool:
-    """Read once; false at the end of the pipe. Only after a selector said that there is something, or when nobody can write any more."""
-    piece = os.read(fd, 1 << 16)
+    """Read once; false at the end of the pipe, or when there is nothing in it."""
+    try:
+        piece = os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return False
     stream.add(piece)
     return bool(piece)
 
