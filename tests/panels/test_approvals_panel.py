@@ -86,7 +86,7 @@ def saved(book: Book) -> str:
 
 
 def test_it_shows_what_waits_with_all_arguments_and_counts_down(book: Book) -> None:
-    text = "<script>x</script> " + "한글 " * 200 + "the end"
+    text = "<script>x</script> " + "한글 " * 400 + "the end"
     id = book.value(f"wait('a/b.txt', content={text!r})")
     book.run(SHOW)
     assert set(book.twin) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
