@@ -10,6 +10,7 @@ from suite.access.approval import Approval
 from suite.access.approve import Approver
 from suite.access.caller import Caller
 
+MAX_OFFSET = 2**31 - 1  # a larger number is none to a database
 Reason = Annotated[str, Body(embed=True)]
 
 
@@ -31,7 +32,7 @@ def add_approvals(served: FastAPI, part: ApprovalPart) -> None:
 
     @served.get("/api/v1/approvals")
     def listed(request: Request, status: str = "", user_id: str = "", tool_name: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-               offset: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+               offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0) -> dict[str, Any]:
         rows = approver.list(caller_of(request), state=status, actor=user_id, tool=tool_name, limit=limit, offset=offset)
         return {"approvals": [_row(row) for row in rows], "count": len(rows), "limit": limit, "offset": offset}
 
