@@ -15,7 +15,7 @@ from suite.errors import BadRequest, Denied, TooMany
 from suite.tools.sandbox.folder import make_folder, remove_folder
 from suite.tools.sandbox.sandbox import Language, Ran, Sandbox
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,159}")
 _PREFIX = "session-"
 _INNOCENT = ("", "halted")
 
