@@ -40,7 +40,7 @@ def sandbox_tools(sandbox: Sandbox, sessions: Sessions, refusal: Callable[[Sandb
         if why:
             raise NotReady(why, part="sandbox", retry_after=3600)
         if session:
-            ran = sessions.run(f"{place.actor}.{session}", language, source, timeout=timeout, halted=watch.halted)
+            ran = sessions.run(f"{place.actor}.{session}" if place.actor else session, language, source, timeout=timeout, halted=watch.halted)
         else:
             ran = sandbox.run(language, source, timeout=timeout, halted=watch.halted)
         return _execution(ran, timeout)
