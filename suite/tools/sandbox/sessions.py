@@ -114,7 +114,7 @@ class Sessions:
     def _take(self, name: str) -> _Open:
         """The session, marked as busy."""
         if not _NAME.fullmatch(name):
-            raise BadRequest(f"Session {name[:80]!r} is not a name; use up to 160 letters, digits, dots, hyphens, underscores and @.", param="session")
+            raise BadRequest(f"Session {name[:80]!r} is not a name; use up to 160 letters, digits and . _ @ - only.", param="session")
         self.cleanup()
         with self._lock:
             session = self._open.get(name)
