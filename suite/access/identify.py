@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Protocol
 
 from suite.access.apikey import PREFIX, ApiKeys
@@ -15,11 +16,20 @@ class Token(Protocol):
         """Whether this is it."""
 
 
+# Who the door found behind the request that is being answered, with the token: whoever asks again within it needs no second look.
+FOUND: ContextVar[tuple[str, Caller] | None] = ContextVar("suite_caller", default=None)
+
+
 class Door:
     """Tells who is behind a token; an API key is looked up each time, so that a revoked one opens nothing from then on."""
 
     def __init__(self, token: Token, keys: ApiKeys, owner: str) -> None:
         self.token, self.keys, self.owner = token, keys, owner
+
+    @property
+    def quick(self) -> bool:
+        """Whether `identify` takes microseconds and waits for nobody, so that no thread is needed for it."""
+        return self.keys.storage.quick.local
 
     def identify(self, token: str, client: str = "http") -> Caller | None:
         """The caller; None when nobody is known by it."""

@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 
 from suite.access.apikey import PREFIX
 from suite.access.caller import Caller
-from suite.access.identify import Door
+from suite.access.identify import FOUND, Door
 from suite.errors import Denied, SuiteError
 
 OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez"})
@@ -76,9 +76,12 @@ class Guard:
             return None
         if self.door is None:
             return Caller("", client="http")
-        if token.startswith(PREFIX):  # looked up in the database, where others may be waiting
-            return await run_sync(self.door.identify, token)
-        return self.door.identify(token)
+        if token.startswith(PREFIX) and not self.door.quick:  # a key is looked up in the database
+            caller = await run_sync(self.door.identify, token)
+        else:
+            caller = self.door.identify(token)
+        FOUND.set(None if caller is None else (token, caller))
+        return caller
 
 
 def _hostname(host: str) -> str:

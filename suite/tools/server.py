@@ -22,6 +22,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from suite.access.caller import Caller
+from suite.access.identify import FOUND
 from suite.errors import ApprovalNeeded, Denied, SuiteError
 from suite.tools.desk import ApprovalsFace
 from suite.tools.tool import Tool, ToolResult, Watch
@@ -63,7 +64,8 @@ class KeyVerifier:
     async def verify_token(self, token: str) -> AccessToken | None:
         """The SDK's question; None is a refusal."""
         # the SDK gets a constant in place of the token, so that its own records cannot hold it
-        caller = await run_sync(self.identify, token)
+        found = FOUND.get()  # by the port's door, for this very request
+        caller = found[1] if found is not None and found[0] == token else await run_sync(self.identify, token)
         return AccessToken(token="***", client_id=f"{caller.actor}/{caller.key}", scopes=[SCOPE]) if caller is not None else None
 
 
