@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.access.actor import Actors
+from suite.access.table import actors as people
 from suite.access.table import keys as rows
 from suite.errors import BadRequest, NotFound
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 PREFIX = "suite_"  # by which a key is recognised, also by what masks secrets
 BITS = 256
 _SHAPE = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
-_BY_DIGEST = f"SELECT id, actor, label, created, expires, revoked FROM {rows.name} WHERE digest = ?"
+# of an actor who is active, all in one look
+_BY_DIGEST = (f"SELECT k.id, k.actor, k.label, k.created, k.expires, k.revoked FROM {rows.name} k JOIN {people.name} a ON a.name = k.actor "
+              "WHERE k.digest = ? AND a.active")
 MAX_LABEL = 80
 MAX_DAYS = 3650
 
@@ -81,8 +84,7 @@ class ApiKeys:
             return None
         found = self.storage.quick.rows(_BY_DIGEST, (_digest(text),))  # by its digest: how long the look-up takes tells nothing of the text
         key = ApiKey(*found[0]) if found else None
-        actor = self.actors.find(key.actor) if key is not None and key.usable(time.time()) else None
-        return key if actor is not None and actor.active else None
+        return key if key is not None and key.usable(time.time()) else None
 
     def list(self) -> list[ApiKey]:
         """All keys, also those that open nothing any longer, oldest first."""

@@ -45,6 +45,23 @@ class ToolPart(Protocol):
         """Call one."""
 
 
+class ToolsApi(FastAPI):
+    """The REST routes; what is sent to PATH goes straight to the app of the SDK, which has its own layers around it."""
+
+    mcp: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["path"] == PATH:
+            await self.mcp(scope, receive, send)
+            scope["route"] = _MCP  # what the request is counted under
+        else:
+            await super().__call__(scope, receive, send)
+
+
+_MCP = Route(PATH, endpoint=lambda request: None)
+
+
 def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
     """The app; `door` tells who holds a bearer token, the stack's or an API key, which MCP clients send too.
 
@@ -57,7 +74,7 @@ def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
         async with mcp.router.lifespan_context(mcp):  # a mounted app's own lifespan is not run by FastAPI; it owns the MCP sessions
             yield
 
-    served = FastAPI(title="tools", lifespan=lifespan)
+    served = ToolsApi(title="tools", lifespan=lifespan)
 
     @served.get("/tools")
     def tools() -> dict[str, Any]:
@@ -81,7 +98,7 @@ def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
 
     add_approvals(served, part)
     add_audit(served, part)
-    served.router.routes.append(Route(PATH, endpoint=mcp))  # one path, so that routes added later are not shadowed by a mount
+    served.mcp = mcp
     return served
 
 
