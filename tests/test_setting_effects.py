@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
 import socket
 import time
@@ -327,12 +328,29 @@ def sessions(folder: Path, **settings: Any) -> Any:
         return stack.sessions
 
 
+def offered(folder: Path, tool: str, **settings: Any) -> Any:
+    """Tools of which one is as a stack with these settings offers it."""
+    from tools_stage import set_stage
+
+    from suite import stack
+    from suite.tools.offer import Parts, every_tool
+    from suite.tools.sandbox import Sandbox, Sessions
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = set_stage(folder, mcp_user_id="admin_user", **settings)
+    s, sandbox = stage.settings, Sandbox(folder / "sandbox")
+    parts = Parts(sandbox=sandbox, sessions=Sessions(sandbox), refusal=lambda box: stack._no_programs(s, box), web=stack._web(s),
+                  notion_token=lambda: s.notion_token, notion_url=s.notion_url)
+    stage.tools.register(next(one for one in every_tool(parts) if one.name == tool))
+    return stage.tools
+
+
 def effect_of_sandbox(_: Any, folder: Path) -> bool:
-    with benches.throwaway(sandbox_enabled=False, approval_workflow_enabled=False) as (stack, _target), pytest.raises(
-            NotReady, match="SANDBOX_ENABLED is false"):
-        stack.tools.call("execute_python", {"code": "print(1)"})
-    with benches.throwaway(approval_workflow_enabled=False) as (stack, _target):
-        return stack.tools.call("execute_python", {"code": "print(1)"}).value["stdout"] == "1\n"
+    program = {"code": "print(1)"}
+    with pytest.raises(NotReady, match="SANDBOX_ENABLED is false"):
+        offered(folder / "off", "execute_python", sandbox_enabled=False, approval_workflow_enabled=False).call("execute_python", program)
+    on = offered(folder / "on", "execute_python", approval_workflow_enabled=False)
+    return on.call("execute_python", program).value["stdout"] == "1\n"
 
 
 def effect_of_mail(_: Any, folder: Path) -> bool:
@@ -355,18 +373,18 @@ def effect_of_mail(_: Any, folder: Path) -> bool:
 PAGE = {"url": "http://127.0.0.1:9/", "selector": "h1"}
 
 
-def refused_call(tool: str, **given: Any) -> str:
-    """What a call of a web tool on a stack with these settings is refused with."""
+def refused_call(folder: Path, tool: str, **given: Any) -> str:
+    """What a call of a web tool is refused with under these settings."""
     names = {row.name for row in TABLE}
     settings = {name: value for name, value in given.items() if name in names}
     arguments = {name: value for name, value in given.items() if name not in names}
-    with benches.throwaway(mcp_user_id="admin_user", **settings) as (stack, _), pytest.raises(SuiteError) as refused:
-        stack.tools.call(tool, arguments)
+    with pytest.raises(SuiteError) as refused:
+        offered(folder / secrets.token_hex(4), tool, **settings).call(tool, arguments)
     return str(refused.value)
 
 
 def effect_of_web_allow(_: Any, folder: Path) -> bool:
-    return "WEB_ALLOWED" in refused_call("web_scrape", **PAGE) and "WEB_ALLOWED" not in refused_call("web_scrape", web_allowed="127.0.0.1:9", **PAGE)
+    return "WEB_ALLOWED" in refused_call(folder, "web_scrape", **PAGE) and "WEB_ALLOWED" not in refused_call(folder, "web_scrape", web_allowed="127.0.0.1:9", **PAGE)
 
 
 def effect_of_web_timeout(_: Any, folder: Path) -> bool:
@@ -374,7 +392,7 @@ def effect_of_web_timeout(_: Any, folder: Path) -> bool:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         place = f"127.0.0.1:{silent.getsockname()[1]}"
-        return "took too long" in refused_call("web_scrape", web_allowed=place, web_seconds=3, url=f"http://{place}/", selector="h1")
+        return "took too long" in refused_call(folder, "web_scrape", web_allowed=place, web_seconds=3, url=f"http://{place}/", selector="h1")
 
 
 def effect_of_api_key(_: Any, folder: Path) -> bool:
@@ -606,12 +624,12 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "sandbox_enabled": effect_of_sandbox,
     "mcp_max_sessions": lambda _, folder: sessions(folder, mcp_max_sessions=3)._most == 3,
     "mcp_session_timeout": lambda _, folder: sessions(folder, mcp_session_timeout=7)._idle == 7,
-    "web_browser": lambda _, folder: "/none/chromium" in refused_call("web_scrape", web_browser="/none/chromium", web_allowed="127.0.0.1:9", **PAGE),
+    "web_browser": lambda _, folder: "/none/chromium" in refused_call(folder, "web_scrape", web_browser="/none/chromium", web_allowed="127.0.0.1:9", **PAGE),
     "web_allowed": effect_of_web_allow,
     "web_seconds": effect_of_web_timeout,
-    "notion_token": lambda _, folder: "NOTION_TOKEN" in refused_call("notion_search", query="x") and "127.0.0.1:9" in refused_call(
-        "notion_search", query="x", notion_token="secret-1", notion_url="http://127.0.0.1:9"),
-    "notion_url": lambda _, folder: "127.0.0.1:9" in refused_call("notion_search", query="x", notion_token="t", notion_url="http://127.0.0.1:9"),
+    "notion_token": lambda _, folder: "NOTION_TOKEN" in refused_call(folder, "notion_search", query="x") and "127.0.0.1:9" in refused_call(
+        folder, "notion_search", query="x", notion_token="secret-1", notion_url="http://127.0.0.1:9"),
+    "notion_url": lambda _, folder: "127.0.0.1:9" in refused_call(folder, "notion_search", query="x", notion_token="t", notion_url="http://127.0.0.1:9"),
     "api_key": effect_of_api_key,
     **dict.fromkeys(("smtp_host", "smtp_port", "smtp_starttls", "smtp_user", "smtp_password", "smtp_from", "smtp_to"), effect_of_mail),
     "mcp_user_id": lambda odd, _: odd.bench.tools.call("list_files", path=".").actor == "dev_user",
