@@ -60,6 +60,7 @@ from suite.tools.call import Tools
 from suite.tools.desk import Desk
 from suite.tools.offer import Parts, every_tool
 from suite.tools.sandbox import Sandbox, Sessions
+from suite.tools.shelf import Shelf
 from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
 from suite.vectors.part import open_store
@@ -163,7 +164,8 @@ class Stack:
         self._closers.append(self.sessions.close)
         parts = Parts(memory, knowledge.ask, gateway.chat, self.loaded, self.switch_model, self._runbook, sandbox, self.sessions,
                       lambda box: _no_programs(s, box), _web(s), lambda: s.notion_token, s.notion_url)
-        tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name})
+        tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name},
+                      Shelf(self.audit, self.actors, s.mcp_user_id, s.reports_dir, lambda: _documents(knowledge), knowledge.text))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self.metrics.registry.register(BackupSeries(self.backups.standing))
@@ -312,6 +314,11 @@ class Stack:
                 except Exception:  # one part that cannot be closed must not keep the others, the ports and the lock
                     log.exception("closing %s failed", getattr(closer, "__qualname__", closer))
             self.ended.set()
+
+
+def _documents(knowledge: Knowledge) -> list[tuple[str, str]]:
+    """Collection and path of every document that was indexed whole."""
+    return [(row["name"], document.path) for row in knowledge.collections() for document in knowledge.documents(row["name"]) if document.complete]
 
 
 def _web(settings: Settings) -> WebOptions:

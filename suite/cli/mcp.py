@@ -20,6 +20,7 @@ def run_mcp(_args: argparse.Namespace) -> int:
     from suite.guest import ANSWER_SECONDS
     from suite.http.client import Client
     from suite.http.remote_approvals import RemoteApprovals
+    from suite.http.remote_shelf import RemoteShelf
     from suite.http.remote_tools import RemoteTools
     from suite.tools.server import serve_stdio
 
@@ -27,5 +28,5 @@ def run_mcp(_args: argparse.Namespace) -> int:
     if record is None or not record.alive():
         raise StartError("Nothing runs on this data directory; `suite up` starts the stack whose tools are served.")
     with Client(record.url("mcp-server"), record.token(), timeout=ANSWER_SECONDS) as client:
-        serve_stdio(RemoteTools(client), RemoteApprovals(client), Path.cwd())
+        serve_stdio(RemoteTools(client), RemoteApprovals(client), RemoteShelf(client), Path.cwd())
     return 0

@@ -20,6 +20,7 @@ from suite.http.approvals import add_approvals, caller_of
 from suite.http.audit import add_audit
 from suite.tools.desk import Desk
 from suite.tools.server import PATH, mcp_app
+from suite.tools.shelf import Shelf
 from suite.tools.tool import Tool, ToolResult, Watch
 
 
@@ -28,6 +29,7 @@ class ToolPart(Protocol):
 
     workspace: Path
     approver: Approver
+    shelf: Shelf
     audit: Audit
     actors: Actors
 
@@ -67,7 +69,7 @@ def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
 
     `X-Actor` may name an actor who may do less than the caller, `X-Cwd` the caller's folder (both percent-encoded).
     """
-    mcp = mcp_app(part, Desk(part.approver, door), door.identify, bind)
+    mcp = mcp_app(part, Desk(part.approver, door), part.shelf, door.identify, bind)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -95,6 +97,15 @@ def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
                            caller=caller_of(request))
         body = result.to_dict()
         return {"success": True, "result": body.pop("value"), **body}
+
+    @served.get("/api/v1/resources")
+    def resources(request: Request) -> dict[str, Any]:
+        return {"resources": [item.to_dict() for item in part.shelf.list(caller_of(request))]}
+
+    @served.get("/api/v1/resources/read")
+    def resource(request: Request, uri: str) -> dict[str, Any]:
+        item, text = part.shelf.read(uri, caller_of(request))
+        return {**item.to_dict(), "text": text}
 
     add_approvals(served, part)
     add_audit(served, part)

@@ -21,6 +21,7 @@ from suite.errors import BadRequest, Denied, NotFound, NotReady, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.tools.builtin.files import FILE_TOOLS
 from suite.tools.pipeline import AccessSettings, Attempt, Pipeline, unknown
+from suite.tools.shelf import Shelf
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
 
 PRIVATE_FOLDERS = ("run", "sqlite", "backups", "logs", "memory", "vectors")  # of the data directory: ours, not the user's documents
@@ -34,24 +35,27 @@ class ToolSettings(AccessSettings, MailSettings, Protocol):
     data_dir: Path
     approval_timeout: float
     approval_max_pending: int
+    reports_dir: Path
 
 
 class Tools:
     """The part `mcp-server`: the registered tools and the one way to call them.
 
     `approver` decides about calls that wait, `openings` are the times in which none has to; `more` gives further facts for `ready`.
+    `shelf` is what can be read by address.
     """
 
     name = "mcp-server"
 
     def __init__(self, audit: Audit, actors: Actors, workspace: Path, settings: ToolSettings, tools: Iterable[Tool] = FILE_TOOLS,
-                 more: Callable[[], dict[str, Any]] = dict) -> None:
+                 more: Callable[[], dict[str, Any]] = dict, shelf: Shelf | None = None) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.workspace = workspace
         approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
         self.mail = Mail(settings)
         self.approver, self.openings = Approver(approvals, actors, audit, settings, self.mail.tell), Openings(audit.storage, actors, audit)
         self.limits = Limits()
+        self.shelf = shelf or Shelf(audit, actors, settings.mcp_user_id, settings.reports_dir)
         self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits, self.mail.tell)
         self._tools: dict[str, Tool] = {}
         self._offered, self._more = tuple(tools), more

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import anyio
 from anyio import from_thread
 from anyio.to_thread import run_sync
-from mcp import types
+from mcp import MCPError, types
 from mcp.server import Server, ServerRequestContext
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
@@ -25,6 +25,8 @@ from suite.access.caller import Caller
 from suite.access.identify import FOUND
 from suite.errors import ApprovalNeeded, Denied, SuiteError
 from suite.tools.desk import ApprovalsFace
+from suite.tools.prompts import PROMPTS, prompt
+from suite.tools.shelf import ShelfFace
 from suite.tools.tool import Tool, ToolResult, Watch
 
 NAME = "local-ai-suite"
@@ -69,7 +71,7 @@ class KeyVerifier:
         return AccessToken(token="***", client_id=f"{caller.actor}/{caller.key}", scopes=[SCOPE]) if caller is not None else None
 
 
-def mcp_server(tools: ToolFace, approvals: ApprovalsFace, cwd: Path | None = None) -> Server[Any]:
+def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd: Path | None = None) -> Server[Any]:
     """The SDK's server over `tools`; every call goes through their permission check. Relative paths start in `cwd`, else in the workspace.
 
     A refusal or failure is a result with `is_error`, its text the reason. A call that needs an approval is an input-required result for clients
@@ -109,8 +111,36 @@ def mcp_server(tools: ToolFace, approvals: ApprovalsFace, cwd: Path | None = Non
     def schema(name: str) -> Mapping[str, Any] | None:
         return next((tool.schema for tool in tools.list() if tool.name == name), None)
 
+    async def list_resources(context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        items = await run_sync(shelf.list, _caller(context))
+        return types.ListResourcesResult(resources=[types.Resource(uri=item.uri, name=item.name, description=item.description, mime_type=item.mime)
+                                                    for item in items])
+
+    async def read_resource(context: ServerRequestContext[Any], params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        try:
+            item, text = await run_sync(shelf.read, str(params.uri), _caller(context))
+        except SuiteError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
+        return types.ReadResourceResult(contents=[types.TextResourceContents(uri=item.uri, mime_type=item.mime, text=text)])
+
     return Server(NAME, on_list_tools=list_tools, on_call_tool=call_tool, get_tool_input_schema=schema,
+                  on_list_resources=list_resources, on_read_resource=read_resource, on_list_prompts=_list_prompts, on_get_prompt=_get_prompt,
                   instructions="Tools of the Local AI Suite. Every call is checked against the caller's permissions and recorded.")
+
+
+async def _list_prompts(_context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+    return types.ListPromptsResult(prompts=[types.Prompt(name=one.name, description=one.description, arguments=[
+        types.PromptArgument(name=name, description=what, required=True) for name, what in one.arguments.items()]) for one in PROMPTS.values()])
+
+
+async def _get_prompt(_context: ServerRequestContext[Any], params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    try:
+        asked = prompt(params.name)
+        text = asked.filled(params.arguments or {})
+    except SuiteError as error:
+        raise MCPError(types.INVALID_PARAMS, str(error)) from error
+    message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
+    return types.GetPromptResult(description=asked.description, messages=[message])
 
 
 def _described(tool: Tool) -> types.Tool:
@@ -162,7 +192,7 @@ def _caller(context: ServerRequestContext[Any]) -> Caller | None:
     return None if found is None else Caller(found.actor, found.key, "mcp")
 
 
-def mcp_app(tools: ToolFace, approvals: ApprovalsFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> Any:
+def mcp_app(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> Any:
     """The ASGI app (a Starlette app) that serves MCP at `/mcp` behind the bearer tokens by which `identify` knows somebody.
 
     Its lifespan must run: it owns the sessions. Hosts other than this machine and `bind` are refused.
@@ -171,13 +201,13 @@ def mcp_app(tools: ToolFace, approvals: ApprovalsFace, identify: Callable[[str],
     security = TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=[f"http://{h}" for h in hosts])
     # No authorization server stands behind a local key; the SDK only asks for its address to be well-formed, and nothing calls it.
     auth = AuthSettings(issuer_url="http://127.0.0.1:1/", resource_server_url=None, required_scopes=[SCOPE])
-    return mcp_server(tools, approvals).streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth,
+    return mcp_server(tools, approvals, shelf).streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth,
                                                  token_verifier=KeyVerifier(identify))
 
 
-def serve_stdio(tools: ToolFace, approvals: ApprovalsFace, cwd: Path | None = None) -> None:
+def serve_stdio(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd: Path | None = None) -> None:
     """Serve MCP on this process's standard input and output until the input ends."""
-    server = mcp_server(tools, approvals, cwd or Path.cwd())
+    server = mcp_server(tools, approvals, shelf, cwd or Path.cwd())
 
     async def serve() -> None:
         async with stdio_server() as (reading, writing):

@@ -62,7 +62,7 @@ def expect(stage: Stage, seen: dict[str, Any]) -> None:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_an_mcp_client_lists_calls_and_is_refused_with_the_reason(stage: Stage, mode: str) -> None:
     stage.tools.register(tool_of(lambda: "written", name="write_file"))
-    expect(stage, talk(mcp_server(stage.tools, desk(stage)), exercise, mode=mode))
+    expect(stage, talk(mcp_server(stage.tools, desk(stage), stage.tools.shelf), exercise, mode=mode))
 
 
 def test_a_value_that_is_no_object_is_wrapped(stage: Stage) -> None:
@@ -71,7 +71,7 @@ def test_a_value_that_is_no_object_is_wrapped(stage: Stage) -> None:
     async def call(client: Client) -> Any:
         return await client.call_tool("git_status", {})
 
-    result = talk(mcp_server(stage.tools, desk(stage)), call)
+    result = talk(mcp_server(stage.tools, desk(stage), stage.tools.shelf), call)
     assert result.structured_content == {"result": [1, "둘"]} and result.content[0].text == '[1, "둘"]'
 
 
@@ -84,7 +84,7 @@ def test_the_inside_of_a_broken_tool_reaches_the_client_only_as_one_sentence(sta
     async def call(client: Client) -> Any:
         return await client.call_tool("git_status", {})
 
-    result = talk(mcp_server(stage.tools, desk(stage)), call)
+    result = talk(mcp_server(stage.tools, desk(stage), stage.tools.shelf), call)
     assert result.is_error and "git_status failed" in result.content[0].text and "Traceback" not in result.content[0].text
 
 
@@ -92,7 +92,7 @@ def test_relative_paths_over_stdio_start_where_the_process_was_started(tmp_path:
     stage = set_stage(tmp_path)
     stage.storage.close()
     script = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from tools_stage import desk, open_stage; "
-              "from suite.tools.server import serve_stdio; stage = open_stage(Path(sys.argv[1])); serve_stdio(stage.tools, desk(stage))")
+              "from suite.tools.server import serve_stdio; stage = open_stage(Path(sys.argv[1])); serve_stdio(stage.tools, desk(stage), stage.tools.shelf)")
     server = StdioServerParameters(command=sys.executable, args=["-c", script, str(tmp_path), str(ROOT / "tests")],
                                    cwd=str(stage.workspace / "notes"))
 
