@@ -139,12 +139,12 @@ def test_a_reader_that_goes_away_frees_its_place(apart):
     next(dropped)
     del dropped
     gc.collect()
+    _until(lambda: apart.stats()["cancelled"] >= 2)
     late = apart.stream(ask(max_tokens=LONG, timeout=0.05))
     with pytest.raises(UpstreamError, match="LLM_REQUEST_TIMEOUT") as caught:
         late.read()
     assert caught.value.facts["timeout"] is True
-    _until(lambda: not apart.stats()["busy"])
-    assert apart.stats()["cancelled"] >= 3
+    _until(lambda: not apart.stats()["busy"])  # on a busy machine its time may be over before it had a place at all
 
 
 def test_a_reader_that_does_not_read_holds_nobody_up(apart):
