@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from suite.errors import NotReady
 from suite.tools.builtin.files import FILE_TOOLS, WRITE_TOOLS
 from suite.tools.builtin.git import git_tools
 from suite.tools.builtin.memory import memory_tools
@@ -20,7 +21,7 @@ from suite.tools.tool import Tool
 
 
 def _absent(*_given: Any, **_more: Any) -> Any:
-    raise NotImplementedError("this tool is only described here")
+    raise NotReady("This tool is only described in this process; call it on a stack.", part="mcp-server")
 
 
 @dataclass(frozen=True)
