@@ -165,7 +165,8 @@ class Stack:
         parts = Parts(memory, knowledge.ask, gateway.chat, self.loaded, self.switch_model, self._runbook, sandbox, self.sessions,
                       lambda box: _no_programs(s, box), _web(s), lambda: s.notion_token, s.notion_url)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name},
-                      Shelf(self.audit, self.actors, s.mcp_user_id, s.reports_dir, lambda: _documents(knowledge), knowledge.text))
+                      Shelf(self.audit, self.actors, s.mcp_user_id, s.reports_dir, lambda: _documents(knowledge),
+                            lambda path: knowledge.reader.read(path).text))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self.metrics.registry.register(BackupSeries(self.backups.standing))

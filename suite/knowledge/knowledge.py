@@ -132,9 +132,10 @@ class Knowledge:
         """The indexed documents of a collection, by path; none for an unknown one."""
         return self._index.documents(checked_name(collection))
 
-    def text(self, path: str) -> str:
-        """The text of a document as it is read for an index now; raises BadRequest for what is none, or may not be read."""
-        return self._reader.read(path).text
+    @property
+    def reader(self) -> Reader:
+        """What reads documents by the settings in force, for whoever shows them beside the index."""
+        return self._reader
 
     def remove(self, collection: str, path: str) -> bool:
         """Take one document out, by its absolute path; false when it was not there."""

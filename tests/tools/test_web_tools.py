@@ -290,7 +290,7 @@ def test_a_page_that_does_not_come_is_ended_after_its_time() -> None:
 
 
 def test_downloads_popups_and_dialogs_leave_nothing(tmp_path: Path) -> None:
-    page = "<title>noise</title><script>alert(1); window.open('/popup'); setTimeout(() => { location = '/file'; }, 1)</script><i id='x'>x</i>"
+    page = "<title>noise</title><script>alert(1); window.open('/popup'); onload = () => setTimeout(() => { location = '/file'; }, 1)</script><i id='x'>x</i>"
     with site({"/": page, "/file": (200, {"Content-Disposition": "attachment; filename=evil.sh", "Content-Type": "application/x-sh"}, b"evil")}) as made:
         done = web(made).automate(f"{made.url}/", [{"type": "wait", "seconds": 0.3}], NOBODY)
         assert done["url"] == f"{made.url}/" and "/popup" not in made.seen
