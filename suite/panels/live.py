@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -18,7 +19,7 @@ TICK = 1.0  # seconds between two looks
 STOPPED = "This bench was stopped; call suite.start() for a new one."
 
 
-class Live:
+class Live(ABC):
     """A panel that renews itself from its first display on, until its bench is stopped or `close` is called.
 
     A click is worked off in a thread of its own, so that the kernel goes on. `said` is the sentence above the rows.
@@ -39,20 +40,20 @@ class Live:
         """Renew it no more; what it shows stays."""
         self._ended.set()
 
+    @abstractmethod
     def renew(self) -> None:
         """What is done every second; raises what goes wrong."""
-        raise NotImplementedError
 
-    def over(self) -> None:
+    def over(self) -> None:  # noqa: B027 - not every panel has something to do then
         """What is to be done once the bench was stopped."""
 
     def recovered(self) -> None:
         """Take back what was said of a look that failed."""
         self._say("")
 
+    @abstractmethod
     def twin(self) -> tuple[str, str]:
         """The same as HTML and as text, for a place without widgets."""
-        raise NotImplementedError
 
     def _next_turn(self) -> int:
         """The number of a look that begins now: of two at once the later one is shown."""

@@ -178,12 +178,13 @@ def test_another_key_decides_nothing_and_is_forgotten_too(book: Book, keys: dict
 
 
 def test_a_decision_needs_a_reason_and_keeps_the_key_until_there_is_one(book: Book, keys: dict[str, str]) -> None:
-    book.run("wait('why.txt')")
+    id = book.value("wait('why.txt')")
     book.run(SHOW)
     press(book, "Reject", keys["admin_user"], " ")
     book.until("panel.said == 'Say why you reject the call: the reason is part of the record.'")
     press(book, "Reject", reason="no need")
     book.until("'is rejected by admin_user' in panel.said")
+    assert book.value(f"bench.approvals.get({id!r}).state") == "rejected"
 
 
 def test_two_panels_show_the_same_and_only_one_decides(book: Book) -> None:

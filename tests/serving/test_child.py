@@ -144,7 +144,7 @@ def test_a_reader_that_goes_away_frees_its_place(apart):
     with pytest.raises(UpstreamError, match="LLM_REQUEST_TIMEOUT") as caught:
         late.read()
     assert caught.value.facts["timeout"] is True
-    _until(lambda: not apart.stats()["busy"])  # on a busy machine its time may be over before it had a place at all
+    _until(lambda: not apart.stats()["busy"] and apart.stats()["cancelled"] >= 3)  # it is counted a moment after its place is free
 
 
 def test_a_reader_that_does_not_read_holds_nobody_up(apart):
