@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -41,41 +42,78 @@ class Verification:
         return {"ok": self.ok, "entries": self.entries, "findings": list(self.findings), "head": self.head}
 
 
+@dataclass
+class _Waiting:
+    """An event on its way into the database, and what became of it."""
+
+    event: Event
+    values: dict[str, Any]
+    row: dict[str, Any] | None = None
+    failure: BaseException | None = None
+
+
 class Audit:
     """The trail in one database. Safe for threads and for several processes."""
 
     def __init__(self, storage: Storage, checkpoint: Checkpoint | None = None) -> None:
         self.storage, self._checkpoint = storage, checkpoint
         self._turn = threading.Lock()  # threads of this process queue here, not in the database's retry loop
+        self._waiting: deque[_Waiting] = deque()
         self._head = checkpoint.read() if checkpoint is not None else None  # the last entry that we know to have been written
 
     def record(self, event: Event) -> Event:
-        """Append an event and return it as stored.
+        """Append an event and return it as stored. Events that come while another is being written go into one transaction together.
 
         Raises StorageError when it cannot be written, or when the end of the chain was cut off since this process last wrote.
         """
-        values = writable(event)
-        with self._turn, self.storage.quick.transaction() as run:
+        mine = _Waiting(event, writable(event))
+        self._waiting.append(mine)
+        with self._turn:
+            if mine.row is None and mine.failure is None:  # else whoever had the turn before has written it
+                self._write_waiting()
+        if mine.failure is not None:
+            raise StorageError(str(mine.failure)) from mine.failure  # one of its own for each: several threads raise it
+        assert mine.row is not None
+        return replace(event, **{**mine.row, "detail": json.loads(mine.row["detail"])})
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the one that is being written now."""
+        return len(self._waiting)
+
+    def _write_waiting(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            rows = self._written(batch)
+            if self._checkpoint is not None:
+                self._checkpoint.write(rows[-1]["seq"], rows[-1]["digest"])
+        except BaseException as error:
+            for one in batch:
+                one.failure = error
+            if not isinstance(error, StorageError):
+                raise
+            return
+        for one, row in zip(batch, rows, strict=True):
+            one.row = row
+
+    def _written(self, batch: list[_Waiting]) -> list[dict[str, Any]]:
+        made = []
+        with self.storage.quick.transaction() as run:
             last = run("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1", ())
             seq, previous = last[0] if last else (0, START)
             self._refuse_cut(seq, previous)
-            row = {"seq": seq + 1, "at": event.at or time.time(), **values, "previous": previous}
-            row["digest"] = digest_of(row)
-            run(_INSERT, [row[name] for name in COLUMNS])
-        self._note(row["seq"], row["digest"])
-        return replace(event, **{**row, "detail": json.loads(row["detail"])})
+            for number, one in enumerate(batch, seq + 1):
+                row = {"seq": number, "at": one.event.at or time.time(), **one.values, "previous": previous}
+                previous = row["digest"] = digest_of(row)
+                run(_INSERT, [row[name] for name in COLUMNS])
+                made.append(row)
+        self._head = (made[-1]["seq"], previous)
+        return made
 
     def head(self) -> tuple[int, str]:
         """Number and digest of the last entry in the database; (0, START) when there is none."""
         found = self.storage.quick.rows("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1")
         return (int(found[0][0]), str(found[0][1])) if found else (0, START)
-
-    def _note(self, seq: int, digest: str) -> None:
-        with self._turn:
-            if self._head is None or self._head[0] < seq:
-                self._head = (seq, digest)
-                if self._checkpoint is not None:
-                    self._checkpoint.write(seq, digest)
 
     def tail(self, n: int = 20) -> list[Event]:
         """The last `n` entries, oldest of them first."""

@@ -16,13 +16,14 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import Server, ServerRequestContext
 from mcp.server.transport_security import TransportSecuritySettings
 
-from suite.benchmark.tools_parts import ANSWER, FREE, Parts
+from suite.benchmark.tools_parts import ANSWER, FREE, Parts, list_files
 from suite.errors import RunFailed, UpstreamError
 from suite.http import tools as tools_http
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.http.serve import HttpServers, bind
-from suite.tools.server import LOOPBACK, PATH
+from suite.tools.server import LOOPBACK, PATH, described
+from suite.tools.tool import tool_of
 
 PART, ADDRESS = "mcp-server", "127.0.0.1"
 ACTORS = 5  # whose keys the clients take turns with: one actor may not make so many calls at once
@@ -46,11 +47,11 @@ def ours(data: str) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def bare() -> Iterator[dict[str, Any]]:
-    """The SDK's server with one tool of the same name, schema and answer."""
-    schema = {"type": "object", "properties": {"path": {"type": "string", "default": "."}}, "required": [], "additionalProperties": False}
+    """The SDK's server with the same tool: clients check its answers against the same schema."""
+    tool = described(tool_of(list_files))
 
     async def list_tools(_context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[types.Tool(name=FREE, description="Do nothing.", input_schema=schema)])
+        return types.ListToolsResult(tools=[tool])
 
     async def call_tool(_context: ServerRequestContext[Any], _params: types.CallToolRequestParams) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(type="text", text=json.dumps(ANSWER))], structured_content=ANSWER)

@@ -79,7 +79,7 @@ def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd:
     """
 
     async def list_tools(_context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_described(tool) for tool in await run_sync(tools.list)])
+        return types.ListToolsResult(tools=[described(tool) for tool in await run_sync(tools.list)])
 
     async def call_tool(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult | types.InputRequiredResult:
         try:
@@ -143,7 +143,8 @@ async def _get_prompt(_context: ServerRequestContext[Any], params: types.GetProm
     return types.GetPromptResult(description=asked.description, messages=[message])
 
 
-def _described(tool: Tool) -> types.Tool:
+def described(tool: Tool) -> types.Tool:
+    """A tool as MCP clients see it."""
     reads = tool.effect == "reads"
     hints = types.ToolAnnotations(read_only_hint=reads, destructive_hint=tool.effect == "changes", idempotent_hint=reads, open_world_hint=tool.web)
     return types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.schema), output_schema=dict(tool.output),

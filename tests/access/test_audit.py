@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from openai_stage import until
 
 from suite.access.audit import START, Audit
 from suite.access.checkpoint import Checkpoint
@@ -127,6 +128,46 @@ def test_threads_and_several_writers_do_not_fork_the_chain(storage: Storage) -> 
     found = Audit(storage).verify()
     assert found.ok and found.entries == 6 * each
     assert [one.seq for one in Audit(storage).tail(1000)] == list(range(1, 6 * each + 1))
+
+
+def at_once(audit: Audit, storage: Storage, count: int, meanwhile: str = "") -> list[object]:
+    """So many threads record while the database is held by another writer, who runs a statement; what each got, an event or an error."""
+    got: list[object] = []
+
+    def write(name: int) -> None:
+        try:
+            got.append(audit.record(event(name)))
+        except StorageError as error:
+            got.append(error)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(count)]
+    with storage.quick.transaction() as held:
+        for thread in threads:
+            thread.start()
+        until(lambda: audit.waiting == count - 1)  # the first has begun and waits for the database
+        if meanwhile:
+            held(meanwhile, ())
+    for thread in threads:
+        thread.join(60)
+    return got
+
+
+def test_events_that_come_at_once_are_written_together(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit, begun, begin = Audit(storage), [], storage.quick.transaction
+    monkeypatch.setattr(storage.quick, "transaction", lambda: begun.append(1) or begin())
+    got = at_once(audit, storage, 8)
+    assert len(begun) == 3  # whoever held it, the first thread, and one for the seven others
+    assert sorted(one.seq for one in got if isinstance(one, Event)) == list(range(1, 9)) and audit.waiting == 0
+    for one in got:
+        assert isinstance(one, Event) and audit.get(one.seq) == one  # each got its own
+    assert audit.verify().ok and audit.verify().entries == 8
+
+
+def test_when_events_that_come_at_once_cannot_be_written_each_is_told(storage: Storage) -> None:
+    audit = Audit(storage)
+    audit.record(event())
+    assert [type(one) for one in at_once(audit, storage, 5, "DELETE FROM audit")] == [StorageError] * 5
+    assert audit.tail() == [] and audit.waiting == 0
 
 
 def test_a_record_that_cannot_be_written_leaves_the_chain_as_it_was(storage: Storage) -> None:
