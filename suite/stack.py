@@ -25,6 +25,7 @@ from suite.access.identify import Door
 from suite.access.key import create_key
 from suite.access.mode import mode_of
 from suite.access.policy import load_policy
+from suite.access.series import AccessSeries
 from suite.backup import source
 from suite.backup.backups import Backups
 from suite.backup.migration import before_migration
@@ -36,19 +37,21 @@ from suite.embedding.series import EmbeddingSeries
 from suite.errors import PortBusy, SettingsError
 from suite.gateway.gateway import Gateway
 from suite.gateway.roster import upstreams
-from suite.gateway.series import BreakerSeries
-from suite.host import PARTS, Claim, HostRecord, choose_ports, token_folder
+from suite.gateway.series import BreakerSeries, ReplySeries
+from suite.host import PARTS, PORTS, Claim, HostRecord, choose_ports, token_folder
 from suite.http.apps import apps
 from suite.http.serve import HttpServers, bind
 from suite.knowledge.knowledge import Knowledge
+from suite.knowledge.series import KnowledgeSeries
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer
 from suite.maintainer.series import MaintainerSeries
 from suite.memory.memory import Memory
 from suite.memory.series import MemorySeries
 from suite.monitoring.log import FileLog
-from suite.monitoring.metric import Metrics
+from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.probe import Part, guarded
+from suite.monitoring.table import MONITORING
 from suite.runbooks.execute import execute
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
@@ -60,10 +63,13 @@ from suite.tools.call import Tools
 from suite.tools.desk import Desk
 from suite.tools.offer import Parts, every_tool
 from suite.tools.sandbox import Sandbox, Sessions
+from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
+from suite.usage.record import Usage
 from suite.vectors.part import open_store
+from suite.vectors.series import VectorSeries
 
 AUTO_TRIES = 5
 BACKUP_SECONDS = 7200.0  # how long the daily backup may take before the maintainer counts as stopped
@@ -83,6 +89,7 @@ class Stack:
         self._done: list[str] = []  # the parts whose start() has returned
         self.servers = HttpServers()
         self.metrics = Metrics()
+        self._replies = ReplySeries(self.metrics.registry("api-gateway"))
         self.parts: dict[str, Part] = {}
         self.stopped, self.ended = threading.Event(), threading.Event()  # begun to stop; stopped
         self._stopping = threading.Lock()
@@ -144,20 +151,21 @@ class Stack:
         chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat, residence)
         code = ModelServer("inference-code", "code", s, s.models_dir, data / "cache", models.code, residence)
         gateway = Gateway(upstreams(s, {chat.name: chat, code.name: code}), chat=s.api_gateway_chat_model, code=s.api_gateway_code_model,
-                          timeout=s.llm_request_timeout, failures=s.breaker_failures, seconds=s.breaker_seconds, record=self.usage.record,
+                          timeout=s.llm_request_timeout, failures=s.breaker_failures, seconds=s.breaker_seconds, record=self._note_reply,
                           who=s.mcp_user_id)
-        self.metrics.registry.register(BreakerSeries(gateway))
+        self._give("api-gateway", BreakerSeries(gateway))
         embedder = Embedder(s, s.models_dir, data / "cache")
-        self.metrics.registry.register(EmbeddingSeries(embedder))
+        self._give("embedding", EmbeddingSeries(embedder))
         store = open_store(s, data / "vectors")
         self._closers.append(store.close)  # it is open from here on, whatever the rest of this does
         ranker = open_reranker(s, s.models_dir, data / "cache")
         if ranker is not None:
             self._closers.append(ranker.close)
         knowledge = Knowledge(self.storage, store, embedder, lambda messages, options: gateway.chat(messages, gateway.chat_alias, **options), s,
-                              ranker=ranker, serves=lambda: _serves(gateway, chat))
+                              ranker=ranker, serves=lambda: _serves(gateway, chat),
+                              series=KnowledgeSeries(self.metrics.registry("rag")))
         memory = Memory(self.storage, store, embedder, s)
-        self.metrics.registry.register(MemorySeries(memory.series))
+        self._give("memory-api", MemorySeries(memory.series))
         sandbox = Sandbox(data / "cache" / "sandbox")
         sandbox.sweep()
         self.sessions = Sessions(sandbox, most=s.mcp_max_sessions, idle=s.mcp_session_timeout)
@@ -166,16 +174,30 @@ class Stack:
                       lambda box: _no_programs(s, box), _web(s), lambda: s.notion_token, s.notion_url)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name},
                       Shelf(self.audit, self.actors, s.mcp_user_id, s.reports_dir, lambda: _documents(knowledge),
-                            lambda path: knowledge.reader.read(path).text))
+                            lambda path: knowledge.reader.read(path).text), ToolSeries(self.metrics.registry("mcp-server")))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
-        self.metrics.registry.register(BackupSeries(self.backups.standing))
+        self._give(MONITORING, BackupSeries(self.backups.standing))
         maintainer = Maintainer(self.storage, self._jobs(memory))
-        self.metrics.registry.register(MaintainerSeries(maintainer))
+        self._give(MONITORING, MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self.approvals, self.trail = Desk(tools.approver, self.door), Trail(self.audit, self.actors)
         self._closers += [part.close for part in self.parts.values()]
+        self._give("mcp-server", AccessSeries(self.audit, self.actors.policy))
+        for server in (chat, code):
+            self._give(server.name, ServingSeries(server.stats))
+        if hasattr(store, "stats"):  # a server by URL has metrics of its own
+            self._give(store.name, VectorSeries(store.stats))
+        for name, part in self.parts.items():
+            self._give(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready)))
+
+    def _give(self, job: str, series: Any) -> None:
+        self.metrics.registry(job).register(series)
+
+    def _note_reply(self, usage: Usage) -> None:
+        self.usage.record(usage)
+        self._replies.observe(usage)
 
     def _runbook(self, name: str) -> Any:
         """Execute a runbook against this stack; its kernel is told no more than what it needs to find it."""

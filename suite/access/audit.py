@@ -59,6 +59,7 @@ class Audit:
         self.storage, self._checkpoint = storage, checkpoint
         self._turn = threading.Lock()  # threads of this process queue here, not in the database's retry loop
         self._waiting: deque[_Waiting] = deque()
+        self.failures = 0  # events that could not be written since the start
         self._head = checkpoint.read() if checkpoint is not None else None  # the last entry that we know to have been written
 
     def record(self, event: Event) -> Event:
@@ -88,6 +89,7 @@ class Audit:
             if self._checkpoint is not None:
                 self._checkpoint.write(rows[-1]["seq"], rows[-1]["digest"])
         except BaseException as error:
+            self.failures += len(batch)
             for one in batch:
                 one.failure = error
             if not isinstance(error, StorageError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from suite.backup.listing import Standing
+from suite.monitoring.table import gauge_family
 
 
 class BackupSeries(Collector):
@@ -24,13 +24,13 @@ class BackupSeries(Collector):
         except OSError:
             return
         if now.rpo_s is not None and now.rto_s is not None:
-            yield GaugeMetricFamily("suite_backup_verified_age_seconds", "Age of the newest snapshot that was restored once (RPO).", now.rpo_s)
-            yield GaugeMetricFamily("suite_backup_restore_seconds", "Seconds that restoring it took (RTO).", now.rto_s)
-        snapshots = GaugeMetricFamily("suite_backup_snapshots", "Snapshots, by whether they were restored once.", labels=("verified",))
+            yield gauge_family("suite_backup_verified_age_seconds", now.rpo_s)
+            yield gauge_family("suite_backup_restore_seconds", now.rto_s)
+        snapshots = gauge_family("suite_backup_snapshots")
         snapshots.add_metric(("yes",), now.verified)
         snapshots.add_metric(("no",), now.snapshots - now.verified)
         yield snapshots
-        yield GaugeMetricFamily("suite_backup_bytes", "Bytes that all snapshots take on the disk.", now.bytes)
+        yield gauge_family("suite_backup_bytes", now.bytes)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known, and asking for them costs a look at every manifest."""

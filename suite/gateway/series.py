@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from suite.gateway.breaker import CLOSED, HALF_OPEN, OPEN
 from suite.gateway.gateway import Gateway
+from suite.monitoring.table import counter, gauge_family, histogram
+from suite.usage.record import Usage
 
 STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
@@ -22,7 +24,22 @@ class BreakerSeries(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """One sample per server."""
-        family = GaugeMetricFamily("suite_gateway_breaker", "A model server's breaker: 0 closed, 1 half-open, 2 open.", labels=["server"])
+        family = gauge_family("suite_gateway_breaker")
         for server in self._gateway.servers():
             family.add_metric([server.name], STATES[server.breaker.state])
         return [family]
+
+
+class ReplySeries:
+    """`suite_llm_*`: a row of usage is counted as it is noted."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests, self._tokens = counter("suite_llm_requests_total", registry), counter("suite_llm_tokens_total", registry)
+        self._seconds = histogram("suite_llm_request_seconds", registry)
+
+    def observe(self, usage: Usage) -> None:
+        """Count one reply."""
+        self._requests.labels(usage.alias, usage.model, usage.outcome).inc()
+        self._seconds.labels(usage.alias).observe(usage.seconds)
+        for kind, tokens in (("prompt", usage.prompt_tokens - usage.cached), ("cached", usage.cached), ("predicted", usage.tokens)):
+            self._tokens.labels(usage.alias, kind).inc(max(0, tokens))

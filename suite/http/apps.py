@@ -11,9 +11,8 @@ from fastapi.responses import JSONResponse
 from suite.http import backups, embedding, gateway, memory, model, retrieval, security, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
-from suite.monitoring.metric import CONTENT_TYPE, ServingSeries
+from suite.monitoring.metric import CONTENT_TYPE
 from suite.monitoring.probe import Part, State, bad, guarded
-from suite.vectors.series import VectorSeries
 
 FRONTS = {"security-admin": "mcp-server"}  # a port that is no part of its own, and the part that stands behind it
 KNOWING = ("mcp-server", "security-admin")  # the ports that API keys of actors open
@@ -49,28 +48,23 @@ def apps(stack: Served) -> dict[str, Guard]:
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
-    series: dict[str, list[Any]] = {name: [ServingSeries(parts[name].stats)] for name in ("inference-chat", "inference-code")}
-    if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
-        series["qdrant"] = [VectorSeries(parts["qdrant"].stats)]
     guarded_apps = {}
     for name, app in made.items():
-        _add_questions(app, parts[FRONTS.get(name, name)], stack.metrics, *series.get(name, ()))
+        _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
         add_problems(app)
         guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe,
                                    stack.door if name in KNOWING else None)
     return guarded_apps
 
 
-def _add_questions(app: FastAPI, part: Part, metrics: Any, *series: Any) -> None:
+def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:
     @app.get("/live")
     def live(request: Request) -> Response:
         return answer(guarded(part.live), request)
 
     @app.get("/health")
     def health(request: Request) -> Response:
-        state = guarded(part.ready)
-        metrics.ready(part.name, state.ok)
-        return answer(state, request)
+        return answer(guarded(part.ready), request)
 
     @app.post("/deep")
     def deep(request: Request) -> Response:
@@ -78,7 +72,7 @@ def _add_questions(app: FastAPI, part: Part, metrics: Any, *series: Any) -> None
 
     @app.get("/metrics")
     def exposition() -> Response:
-        return Response(metrics.exposition(*series), media_type=CONTENT_TYPE)
+        return Response(metrics.exposition(port), media_type=CONTENT_TYPE)
 
 
 def answer(state: State, request: Request) -> JSONResponse:

@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prometheus_client import CollectorRegistry
+
 from suite.errors import BadRequest, NotFound, SuiteError
 from suite.knowledge import scale
 from suite.knowledge.answer import Chat, answer, checked, refusal
@@ -26,6 +28,8 @@ from suite.knowledge.register import Register, Registered, store_name
 from suite.knowledge.relevance import relevant
 from suite.knowledge.retrieve import retrieve
 from suite.knowledge.searches import Searches
+from suite.knowledge.series import KnowledgeSeries
+from suite.knowledge.stage import timed
 from suite.monitoring.probe import State, bad, good, guarded
 
 T = TypeVar("T")
@@ -38,15 +42,15 @@ class Knowledge:
     """Collections of documents. Safe to use from several threads; one at a time writes to a collection.
 
     `serves` says which model would write an answer, and how many tokens its window has (None: not known). `ranker` is asked for the order of
-    the best hits, if there is one.
+    the best hits, if there is one; `series` counts.
     """
 
     name = "rag"
 
     def __init__(self, storage: Any, store: Any, embedder: TextEmbedder, chat: Chat, settings: Any, *, ranker: Ranker | None = None,
-                 serves: Callable[[], tuple[str, int | None]] = lambda: ("", None)) -> None:
+                 serves: Callable[[], tuple[str, int | None]] = lambda: ("", None), series: KnowledgeSeries | None = None) -> None:
         self._storage, self._store, self._embedder, self._chat, self._settings = storage, store, embedder, chat, settings
-        self._ranker, self._serves = ranker, serves
+        self._ranker, self._serves, self._series = ranker, serves, series or KnowledgeSeries(CollectorRegistry())
         self.default = settings.rag_default_collection
         self._reader = Reader(settings, Path(settings.data_dir), Path(settings.workspace_dir))
         self._preparation = Preparation(embedder, settings)
@@ -81,6 +85,7 @@ class Knowledge:
                     chunks += written
                     counts["changed" if path in rows else "new"] += 1
             self._store.flush()
+        self._series.indexed(chunks)
         gone = [(path, "no longer exists; its chunks stay until it is removed from the collection") for path in rows
                 if not Path(path).exists() and any(Path(path).is_relative_to(root) for root in map(self._root, wanted))]
         return Added(**counts, skipped=tuple(dict(skipped + gone).items()), chunks=chunks)
@@ -96,6 +101,15 @@ class Knowledge:
 
     def ask(self, collection: str, question: str, topk: int | None = None) -> Answer:
         """An answer written by the chat model from the chunks that match, each cited; errors as in `search`."""
+        found: Answer | None = None
+        try:
+            with timed(self._series.stage, "total"):
+                found = self._ask(collection, question, topk)
+        finally:
+            self._series.asked(found)
+        return found
+
+    def _ask(self, collection: str, question: str, topk: int | None) -> Answer:
         started, question = time.monotonic(), checked_question(question)
         limit = checked_topk(self._settings.rag_topk if topk is None else topk)
         model, window = self._serves()
@@ -113,11 +127,12 @@ class Knowledge:
 
     def _answer(self, known: Registered, question: str, limit: int, window: int | None) -> Answer:
         embedder, s = self._reads(known), self._settings
-        hits = retrieve(self._store, known.store, question, limit, embedder, ranker=self._ranker)
+        hits = retrieve(self._store, known.store, question, limit, embedder, ranker=self._ranker, observe=self._series.stage)
         if not relevant(self._store, known.store, question, hits, embedder):
             return refusal(question, hits)
         options = {"max_tokens": s.rag_llm_max_tokens, "temperature": s.rag_llm_temperature}
-        return answer(self._chat, question, hits, options, budget(window, s.rag_llm_max_tokens, question, s.rag_context_tokens))
+        with timed(self._series.stage, "llm"):
+            return answer(self._chat, question, hits, options, budget(window, s.rag_llm_max_tokens, question, s.rag_context_tokens))
 
     def rebuild(self, collection: str, progress: Progress = quietly) -> int:
         """Embed all chunks of a collection with the model in use, and return how many; it is searched as it was until the last is written.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from suite.maintainer.maintainer import Maintainer
+from suite.monitoring.table import gauge_family
 
 
 class MaintainerSeries(Collector):
@@ -22,9 +22,9 @@ class MaintainerSeries(Collector):
         """The age of the heartbeat, and two families with a sample per job."""
         beat = self._maintainer.heartbeat
         if beat["age_s"] is not None:
-            yield GaugeMetricFamily("suite_maintainer_heartbeat_age_seconds", "Seconds since its thread last showed itself.", beat["age_s"])
-        age = GaugeMetricFamily("suite_maintainer_job_age_seconds", "Seconds since a job last ended, well or not.", labels=("job",))
-        failed = GaugeMetricFamily("suite_maintainer_job_failed", "1 when a job's last run failed, else 0.", labels=("job",))
+            yield gauge_family("suite_maintainer_heartbeat_age_seconds", beat["age_s"])
+        age = gauge_family("suite_maintainer_job_age_seconds")
+        failed = gauge_family("suite_maintainer_job_failed")
         for name, state in beat["jobs"].items():
             if state["finished"] is not None:
                 age.add_metric((name,), max(0.0, self._clock() - state["finished"]))

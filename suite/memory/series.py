@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from suite.errors import SuiteError
+from suite.monitoring.table import gauge_family
 
-GAUGES = {
-    "memories": ("turns", "Turns that are remembered."),
-    "projects": ("projects", "Projects that there are."),
-    "pending": ("sync_pending", "Vectors that are not written yet, and removals that are not made."),
-    "lag": ("sync_lag_seconds", "Age of the oldest of them; 0 when there is none."),
-}
+GAUGES = {"memories": "turns", "projects": "projects", "pending": "sync_pending", "lag": "sync_lag_seconds"}
 
 
 class MemorySeries(Collector):
@@ -30,8 +25,8 @@ class MemorySeries(Collector):
             found = self._series()
         except SuiteError:
             return
-        for name, (suffix, text) in GAUGES.items():
-            yield GaugeMetricFamily(f"suite_memory_{suffix}", text, found[name])
+        for name, suffix in GAUGES.items():
+            yield gauge_family(f"suite_memory_{suffix}", found[name])
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known, and asking for them costs a look at the database."""

@@ -1,47 +1,103 @@
-"""The numbers of one stack, as Prometheus metrics in a registry of their own."""
+"""The numbers of one stack, as Prometheus metrics: a registry for each target that can be scraped."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from suite.errors import SuiteError
+from suite.monitoring.probe import State
+from suite.monitoring.table import counter, counter_family, gauge_family, histogram, histogram_family
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)  # a health answer takes 1 ms, a long reply a minute
 
 
 class Metrics:
-    """Requests and readiness of one stack. Two stacks in one process each have a registry; pass one to share or to read it."""
+    """The registries of one stack by target, which is a port's name or `monitoring`; two stacks in one process share none."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = CollectorRegistry() if registry is None else registry
-        self._requests = Counter("suite_requests", "Requests answered.", ("part", "route", "status"), registry=self.registry)
-        self._seconds = Histogram("suite_request_seconds", "Seconds until a request was answered.", ("part", "route"), buckets=SECONDS,
-                                  registry=self.registry)
-        self._ready = Gauge("suite_part_ready", "1 when a part would serve a request now, else 0.", ("part",), registry=self.registry)
+    def __init__(self) -> None:
+        self._registries: dict[str, CollectorRegistry] = {}
+        self._requests: dict[str, tuple[Counter, Histogram]] = {}
+        self._making = threading.Lock()
+        self._seen: dict[str, tuple[float, list[Metric]]] = {}
+
+    def registry(self, job: str) -> CollectorRegistry:
+        """The registry of a target; whoever gives numbers puts a collector into it."""
+        with self._making:
+            if job not in self._registries:
+                made = CollectorRegistry()
+                self._requests[job] = (counter("suite_requests_total", made), histogram("suite_request_seconds", made))
+                self._registries[job] = made
+        return self._registries[job]
 
     def observe(self, part: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. `route` is the route's template, never a path with names in it: each value is a series."""
-        self._requests.labels(part, route, str(status)).inc()
-        self._seconds.labels(part, route).observe(seconds)
+        if part not in self._requests:
+            self.registry(part)
+        requests, lasted = self._requests[part]
+        requests.labels(part, route, str(status)).inc()
+        lasted.labels(part, route).observe(seconds)
 
-    def ready(self, part: str, ok: bool) -> None:
-        """Note whether a part is ready."""
-        self._ready.labels(part).set(1 if ok else 0)
+    def jobs(self) -> list[str]:
+        """The targets that have a registry."""
+        return list(self._registries)
 
-    def exposition(self, *others: Collector) -> bytes:
-        """All series, and those of other collectors, in Prometheus' text format; its media type is `CONTENT_TYPE`."""
-        own = CollectorRegistry()
-        for collector in others:
-            own.register(collector)
-        return generate_latest(self.registry) + (generate_latest(own) if others else b"")
+    def exposition(self, job: str) -> bytes:
+        """All series of a target in Prometheus' text format; its media type is `CONTENT_TYPE`."""
+        began, families = time.monotonic(), list(self.registry(job).collect())
+        self._seen[job] = (began, families)
+        return generate_latest(_Given(families))  # type: ignore[arg-type]  # it asks for collect() alone
+
+    def seen(self, job: str, since: float) -> list[Metric] | None:
+        """What `exposition` last gave, unless it began before that moment (time.monotonic): who asked for it need not read its text."""
+        began, families = self._seen.get(job, (float("-inf"), []))
+        return families if began >= since else None
+
+    def everything(self, address: Callable[[str], str]) -> bytes:
+        """All series of all targets, each with the labels `job` and `instance` (`address` of it) that Prometheus would have given it."""
+        merged: dict[str, Metric] = {}
+        for job in self.jobs():
+            where = {"job": job, "instance": address(job)}
+            for family in self.registry(job).collect():
+                into = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                into.samples += [Sample(one.name, {**one.labels, **where}, one.value) for one in family.samples]
+        return generate_latest(_Given(list(merged.values())))  # type: ignore[arg-type]
+
+
+class _Given:
+    """Families that were collected before."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+class ReadySeries(Collector):
+    """`suite_part_ready`, asked at the moment of the scrape."""
+
+    def __init__(self, part: str, ready: Callable[[], State]) -> None:
+        self._part, self._ready = part, ready
+
+    def collect(self) -> Iterable[Metric]:
+        """One sample."""
+        family = gauge_family("suite_part_ready")
+        family.add_metric((self._part,), float(self._ready().ok))
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the name is known, and asking costs a look at the part."""
+        return []
 
 
 class ServingSeries(Collector):
@@ -92,19 +148,14 @@ def _like_llama_server(stats: dict[str, Any]) -> Iterator[Metric]:
 
 def _of_our_own(stats: dict[str, Any]) -> Iterator[Metric]:
     cached, read, first = stats["cached_tokens"], stats["prompt_tokens"], stats["first_token"]
-    yield GaugeMetricFamily("suite_serving_queue_depth", "Requests that wait for their turn.", stats["waiting"])
-    yield GaugeMetricFamily("suite_serving_cache_hit_ratio", "The part of all prompt tokens found in the cache.", _ratio(cached, cached + read))
-    for name, text, value in (
-        ("cached_tokens", "Prompt tokens that were found in the cache.", cached),
-        ("requests", "Replies that ended, however they ended.", stats["requests"]),
-        ("refused", "Requests refused because the queue was full.", stats["refused"]),
-        ("cancelled", "Replies whose reader went away.", stats["cancelled"]),
-        ("failed", "Replies that ended with an error.", stats["failed"]),
-    ):
-        yield CounterMetricFamily(f"suite_serving_{name}", text, value)
+    yield gauge_family("suite_serving_queue_depth", stats["waiting"])
+    yield gauge_family("suite_serving_cache_hit_ratio", _ratio(cached, cached + read))
+    yield gauge_family("suite_serving_restarts", stats["restarts"])
+    for name in ("requests", "refused", "cancelled", "failed"):
+        yield counter_family(f"suite_serving_{name}_total", stats[name])
+    yield counter_family("suite_serving_cached_tokens_total", cached)
     buckets = [(str(float(limit)), count) for limit, count in first["buckets"]] + [("+Inf", first["count"])]
-    yield HistogramMetricFamily("suite_serving_first_token_seconds", "Seconds from a request to the first token of its reply.", buckets=buckets,
-                                sum_value=first["sum"])
+    yield histogram_family("suite_serving_first_token_seconds", buckets, first["sum"])
 
 
 def _ratio(part: float, whole: float) -> float:

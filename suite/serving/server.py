@@ -189,12 +189,12 @@ class ModelServer:
         return {"model": entry.name if entry else "", "file": place.path.name, "path": str(place.path), "sha256": entry.sha256 if entry else ""}
 
     def stats(self) -> dict[str, Any]:
-        """What the decoder counts (Decoder.stats) since the model was loaded; zeros when none is."""
+        """What the decoder counts (Decoder.stats) since the model was loaded, zeros when none is, and `restarts`."""
         with self._gate:
             loaded = self._loaded
         if loaded is None:
-            return nothing()
-        return loaded.decoder.stats()
+            return {**nothing(), "restarts": self.restarts}
+        return {**loaded.decoder.stats(), "restarts": self.restarts}
 
     def info(self) -> dict[str, Any]:
         """What is loaded: id, role, path, file, bytes, sha256, verified (None where nobody pinned the hash), sizes, speed, counts.

@@ -21,6 +21,7 @@ from suite.errors import BadRequest, Denied, NotFound, NotReady, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.tools.builtin.files import FILE_TOOLS
 from suite.tools.pipeline import AccessSettings, Attempt, Pipeline, unknown
+from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
 
@@ -48,7 +49,7 @@ class Tools:
     name = "mcp-server"
 
     def __init__(self, audit: Audit, actors: Actors, workspace: Path, settings: ToolSettings, tools: Iterable[Tool] = FILE_TOOLS,
-                 more: Callable[[], dict[str, Any]] = dict, shelf: Shelf | None = None) -> None:
+                 more: Callable[[], dict[str, Any]] = dict, shelf: Shelf | None = None, series: ToolSeries | None = None) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.workspace = workspace
         approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
@@ -56,7 +57,7 @@ class Tools:
         self.approver, self.openings = Approver(approvals, actors, audit, settings, self.mail.tell), Openings(audit.storage, actors, audit)
         self.limits = Limits()
         self.shelf = shelf or Shelf(audit, actors, settings.mcp_user_id, settings.reports_dir)
-        self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits, self.mail.tell)
+        self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits, self.mail.tell, series)
         self._tools: dict[str, Tool] = {}
         self._offered, self._more = tuple(tools), more
         self._private = tuple((settings.data_dir / name).resolve() for name in PRIVATE_FOLDERS)

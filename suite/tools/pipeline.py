@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from prometheus_client import CollectorRegistry
+
 from suite.access.actor import Actors
 from suite.access.approval import Approval, Wish
 from suite.access.approvals import Approvals
@@ -24,7 +26,10 @@ from suite.access.opening import Openings
 from suite.access.permission import Permission
 from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, SuiteError, ToolFailed, TooMany
 from suite.tools.schema import check_arguments
+from suite.tools.series import LIMITED, ToolSeries
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
+
+_ENDS = {TooMany: LIMITED, ApprovalNeeded: "ask", Denied: "denied"}  # how a call is counted that ends with such an error
 
 
 class AccessSettings(Protocol):
@@ -56,12 +61,23 @@ class Pipeline:
     """Decides about calls and runs them; nothing runs that was not recorded before."""
 
     def __init__(self, audit: Audit, actors: Actors, settings: AccessSettings, approvals: Approvals, openings: Openings, limits: Limits,
-                 tell: Callable[[Approval], None] = lambda approval: None) -> None:
+                 tell: Callable[[Approval], None] = lambda approval: None, series: ToolSeries | None = None) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.approvals, self.openings, self.limits, self._tell = approvals, openings, limits, tell
+        self._series = series or ToolSeries(CollectorRegistry())
 
     def run(self, attempt: Attempt, tool: Tool, row: Permission, place: Place) -> ToolResult:
         """Everything from the limit to the record of the outcome; raises what Tools.call names."""
+        outcome = "done"
+        try:
+            return self._run_secured(attempt, tool, row, place)
+        except BaseException as error:
+            outcome = next((word for kind, word in _ENDS.items() if isinstance(error, kind)), "failed")
+            raise
+        finally:
+            self._series.ended(tool.name, outcome)
+
+    def _run_secured(self, attempt: Attempt, tool: Tool, row: Permission, place: Place) -> ToolResult:
         refusal = self._speaks_for(attempt)
         if refusal:
             raise self._denied(attempt, refusal)
@@ -143,7 +159,9 @@ class Pipeline:
             reason = f"{tool.name} failed ({type(error).__name__}: {str(error)[:200]}); the audit entry {allowed} has its arguments."
             self.record(attempt, "failed", reason, decision_seq=allowed)
             raise ToolFailed(reason, tool=tool.name) from error
-        seconds = time.perf_counter() - began
+        finally:
+            seconds = time.perf_counter() - began
+            self._series.worked(tool.name, seconds)
         done = self.record(attempt, "done", f"{tool.name} ended after {seconds:.3f} s.", decision_seq=allowed, seconds=round(seconds, 6),
                            result={"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()})
         return ToolResult(tool.name, value, attempt.actor, decision, seconds, done.seq)

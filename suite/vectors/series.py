@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from suite.errors import SuiteError
+from suite.monitoring.table import counter_family, gauge_family
 
-GAUGES = (("points", "Points in the collection."), ("indexed_vectors", "Vectors in an index, as the engine counts them."),
-          ("unoptimized_points", "Points written or deleted since the index was last brought up to date."),
-          ("optimizing", "1 while the index is brought up to date, else 0."))
+GAUGES = ("points", "indexed_vectors", "unoptimized_points", "optimizing")
 
 
 class VectorSeries(Collector):
@@ -28,14 +26,13 @@ class VectorSeries(Collector):
             stats = self._stats()
         except SuiteError:
             return
-        for name, text in GAUGES:
-            gauge = GaugeMetricFamily(f"suite_vectors_{name}", text, labels=("collection",))
+        for name in GAUGES:
+            gauge = gauge_family(f"suite_vectors_{name}")
             for collection, row in stats.items():
                 gauge.add_metric((collection,), row[name])
             yield gauge
-        runs = CounterMetricFamily("suite_vectors_optimizations", "Runs that brought an index up to date, or failed to.",
-                                   labels=("collection", "outcome"))
-        seconds = CounterMetricFamily("suite_vectors_optimize_seconds", "Seconds spent on such runs.", labels=("collection",))
+        runs = counter_family("suite_vectors_optimizations_total")
+        seconds = counter_family("suite_vectors_optimize_seconds_total")
         for collection, row in stats.items():
             runs.add_metric((collection, "done"), row["done"])
             runs.add_metric((collection, "failed"), row["failed"])

@@ -1,0 +1,29 @@
+"""Questions about documents as Prometheus metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from suite.knowledge.record import Answer
+from suite.monitoring.table import counter, histogram
+
+
+class KnowledgeSeries:
+    """`suite_retrieval_*`, counted as it happens."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._queries = counter("suite_retrieval_queries_total", registry)
+        self._stages = histogram("suite_retrieval_stage_seconds", registry)
+        self._chunks = counter("suite_retrieval_chunks_indexed_total", registry)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """A stage has ended."""
+        self._stages.labels(stage).observe(seconds)
+
+    def asked(self, answer: Answer | None) -> None:
+        """A question has ended; None: with an error."""
+        self._queries.labels("error" if answer is None else "empty" if not answer.hits else "refused" if answer.refused else "answered").inc()
+
+    def indexed(self, chunks: int) -> None:
+        """So many chunks were written."""
+        self._chunks.inc(chunks)

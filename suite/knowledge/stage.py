@@ -1,0 +1,21 @@
+"""How long the stages of a question take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+STAGES = ("embed", "search", "rerank", "llm", "total")
+Observe = Callable[[str, float], None]  # a stage and its seconds
+
+
+@contextmanager
+def timed(observe: Observe | None, stage: str) -> Iterator[None]:
+    """Tell how long the block took, also when it raised."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        if observe is not None:
+            observe(stage, time.perf_counter() - began)

@@ -1,0 +1,24 @@
+"""Calls of tools as Prometheus metrics, counted as they happen."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from suite.monitoring.table import counter, histogram
+
+LIMITED = "limited"  # an outcome beside those of the audit trail: a limit refused the call
+
+
+class ToolSeries:
+    """`suite_tool_*`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._calls, self._seconds = counter("suite_tool_calls_total", registry), histogram("suite_tool_seconds", registry)
+
+    def ended(self, tool: str, outcome: str) -> None:
+        """A call has come to its end, or waits for an approval."""
+        self._calls.labels(tool, outcome).inc()
+
+    def worked(self, tool: str, seconds: float) -> None:
+        """A tool has run, well or not."""
+        self._seconds.labels(tool).observe(seconds)
