@@ -16,8 +16,9 @@ from suite.errors import StorageError
 from suite.settings import Settings
 
 STACK = "(stack)"  # whose entries these are: nobody asked for them, and no actor can have this name
+# with the mode in force: what decides who may do what, and where; none is a secret
 WATCHED = ("stage", "rbac_enabled", "rate_limit_enabled", "sandbox_enabled", "approval_workflow_enabled", "approval_timeout", "mcp_user_id", "bind",
-           "workspace_dir", "rag_roots", "web_allowed")  # with the mode in force: what decides who may do what, and where; none is a secret
+           "workspace_dir", "workspace_roots", "rag_roots", "web_allowed")
 log = logging.getLogger("suite.access")
 
 
