@@ -14,7 +14,7 @@ def further_roots(setting: str, workspace: Path, data_dir: Path) -> tuple[Path, 
     The roots lie apart from each other, so that a path lies below one of them at most. Raises SettingsError for one that is not there, holds
     the home directory (`/` does), touches the suite's own data, or lies in another or holds it.
     """
-    home, data = _real(os.path.expanduser("~")), _real(str(data_dir))
+    home, data = (Path(os.path.realpath(path)) for path in (os.path.expanduser("~"), data_dir))
     found: list[Path] = []
     for entry in filter(str.strip, setting.split(os.pathsep)):
         root = _real(entry)
@@ -30,14 +30,14 @@ def within(path: Path, root: Path) -> bool:
     return path == root or root in path.parents
 
 
-def _refusal(root: Path | None, home: Path | None, data: Path | None, others: tuple[Path, ...]) -> str:
+def _refusal(root: Path | None, home: Path, data: Path, others: tuple[Path, ...]) -> str:
     if root is None:
         return "is no path in UTF-8; rename the folder or leave it out"
     if not root.is_dir():
         return "is not a folder; make it or leave it out"
-    if root == Path("/") or (home is not None and within(home, root)):
+    if within(home, root):  # "/" holds every home
         return "is or holds the home directory or is all of the machine; name the folders in it that are meant"
-    if data is not None and (within(data, root) or within(root, data)):
+    if within(data, root) or within(root, data):
         return "holds DATA_DIR or lies in it, the suite's own data; name a folder apart from it"
     for other in others:
         if within(root, other):

@@ -90,8 +90,9 @@ def test_a_folder_that_holds_the_data_directory_but_not_the_home_is_refused(fold
         further_roots(str(folders / "big"), folders / "work", folders / "big" / "data")
 
 
-def test_without_a_home_directory_all_of_the_machine_is_refused_all_the_same(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/")
+@pytest.mark.parametrize("home", ["/", os.fsdecode(b"/caf\xe9"), "/nowhere"])
+def test_whatever_the_home_directory_is_all_of_the_machine_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
     assert roots(folders, "third") == (folders / "third",)
     with pytest.raises(SettingsError, match="all of the machine"):
         roots(folders, "/")
