@@ -44,7 +44,8 @@ TABLE: tuple[Setting, ...] = (
     _s("data_dir", Path, None, "Where everything is kept; eight folders, plus backups, reports and run."),
     _s("models_dir", Path, None, "Where model weights are kept; the folder `models` of the data directory when empty.", identity=True),
     _s("reports_dir", Path, None, "Where executed runbooks are archived; the folder `reports` of the data directory when empty."),
-    _s("workspace_dir", Path, None, "The folder that file tools may read; the current directory when empty.", identity=True),
+    _s("workspace_dir", Path, None, "The folder that file tools work in; the current directory when empty.", identity=True),
+    _s("workspace_roots", str, "", "Further folders that file tools work in, separated by colons; none when empty.", identity=True),
     _s("profile", str, "smoke", "Which models run on which hardware (models/profiles.toml).", env="SUITE_PROFILE", identity=True),
     _s("stage", str, "dev", "Which policy applies.", env="SUITE_STAGE", identity=True, choices=("dev", "staging", "prod")),
     _s("bind", str, "127.0.0.1", "The address all ports listen on.", env="SUITE_BIND"),
@@ -202,8 +203,8 @@ def _settle_paths(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
     for name, folder in PATHS_UNDER_DATA.items():
         values[name] = _absolute(values[name], cwd) if values[name] else values["data_dir"] / folder
     values["workspace_dir"] = _absolute(values["workspace_dir"] or cwd, cwd)
-    values["rag_roots"] = os.pathsep.join(os.path.normpath(cwd / os.path.expanduser(entry)) for entry in values["rag_roots"].split(os.pathsep)
-                                          if entry.strip())
+    for name in ("rag_roots", "workspace_roots"):
+        values[name] = os.pathsep.join(os.path.normpath(cwd / os.path.expanduser(entry)) for entry in values[name].split(os.pathsep) if entry.strip())
     if values["api_gateway_upstreams"]:
         values["api_gateway_upstreams"] = _absolute(values["api_gateway_upstreams"], cwd)
     return values

@@ -23,6 +23,7 @@ from suite.access.checkpoint import FILE as HEAD
 from suite.access.checkpoint import Checkpoint
 from suite.access.identify import Door
 from suite.access.key import create_key
+from suite.access.lifecycle import Lifecycle
 from suite.access.mode import mode_of
 from suite.access.policy import load_policy
 from suite.access.series import AccessSeries
@@ -142,14 +143,17 @@ class Stack:
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
         self.audit, self.actors = Audit(self.storage, Checkpoint(data / "sqlite" / HEAD)), Actors(self.storage, load_policy())
+        self.life = Lifecycle(self.audit, self.actors.policy, s, data, self.id, __version__)
+        self._closers.append(lambda: self.life.stopped(whole=not self.starting))  # after all that writes entries was closed
+        self.life.started()
         self.keys = ApiKeys(self.storage, self.actors)
         self.door = Door(self.key, self.keys, s.mcp_user_id)
         self.admin = Admin(self.actors, self.keys, self.audit)
         self.record = self._record()
         models = profile(s.profile)
         residence = Residence(models)
-        chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat, residence)
-        code = ModelServer("inference-code", "code", s, s.models_dir, data / "cache", models.code, residence)
+        chat = ModelServer("inference-chat", "chat", s, s.models_dir, data / "cache", models.chat, residence, self.life.restarted)
+        code = ModelServer("inference-code", "code", s, s.models_dir, data / "cache", models.code, residence, self.life.restarted)
         gateway = Gateway(upstreams(s, {chat.name: chat, code.name: code}), chat=s.api_gateway_chat_model, code=s.api_gateway_code_model,
                           timeout=s.llm_request_timeout, failures=s.breaker_failures, seconds=s.breaker_seconds, record=self._note_reply,
                           who=s.mcp_user_id)

@@ -42,15 +42,15 @@ TEXT = "The pelican sits on the pier. " * 12  # several chunks of 64 characters
 def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A stack with every cheap setting at a value that is not its default."""
     folder = tmp_path_factory.mktemp("odd")
-    models, work = folder / "models", folder / "work"
-    models.mkdir()
-    work.mkdir()
+    models, work, further = folder / "models", folder / "work", folder / "further"
+    for made in (models, work, further):
+        made.mkdir()
     (models / "minilm").symlink_to(models_dir / "minilm")
     shutil.copyfile(package_file("models/smoke.gguf"), models / "mine.gguf")
     shutil.copyfile(package_file("models/smoke.gguf"), models / "other.gguf")
     (work / "note.md").write_text(TEXT, encoding="utf-8")
     values = {
-        "models_dir": str(models), "workspace_dir": str(work), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
+        "models_dir": str(models), "workspace_dir": str(work), "workspace_roots": str(further), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
         "log_level": "DEBUG", "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
         "llama_threads": 1, "llama_ctx": 512, "llama_batch": 64, "api_gateway_chat_model": "talk", "api_gateway_code_model": "program",
         "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 16, "rag_chunk_overlap": 0,
@@ -554,6 +554,7 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "models_dir": lambda odd, _: odd.parts["inference-chat"].info()["path"] == str(odd.folder / "models" / "mine.gguf"),
     "reports_dir": lambda odd, _: odd.bench.run("phase2_health", settings={"reports_dir": str(odd.folder / "reports")}).path.parent == odd.folder / "reports",
     "workspace_dir": lambda odd, _: "note.md" in str(odd.bench.tools.call("list_files", path=".").value),
+    "workspace_roots": lambda odd, _: odd.bench.tools.call("list_files", path=str(odd.folder / "further")).value["count"] == 0,
     "profile": effect_of_profile,
     "stage": lambda odd, _: odd.bench.status()["host"]["stage"] == "staging" and "stage staging" in repr(odd.bench),
     "bind": lambda odd, _: odd.target.urls["rag"].startswith("http://127.0.0.2:") and odd.target.ready("rag")[0],

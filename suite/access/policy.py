@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -15,10 +16,14 @@ _EFFECTS = get_args(Effect)
 
 
 class Policy:
-    """The loaded policy: tools' permissions, `acts` that are permissions without a tool, roles' holdings, and the actors of a new database."""
+    """The loaded policy: tools' permissions, `acts` that are permissions without a tool, roles' holdings, and the actors of a new database.
+
+    `digest` is the sha256 of the file that it was read from, as 64 hex digits.
+    """
 
     def __init__(self, tools: Mapping[str, Permission], roles: Mapping[str, frozenset[str]], actors: Mapping[str, str],
-                 acts: Mapping[str, str] | None = None) -> None:
+                 acts: Mapping[str, str] | None = None, digest: str = "") -> None:
+        self.digest = digest
         self.tools, self.roles, self.actors, self.acts = dict(tools), dict(roles), dict(actors), dict(acts or {})
 
     def __repr__(self) -> str:
@@ -54,12 +59,12 @@ def load_policy(file: Path | None = None) -> Policy:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"The policy {where} cannot be read ({error}); mend the file or reinstall local-ai-suite.") from error
     try:
-        return _policy(data, where)
+        return _policy(data, where, hashlib.sha256(text.encode()).hexdigest())
     except (KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"The policy {where} is malformed near {error}; compare it with the packaged policy.toml.") from error
 
 
-def _policy(data: Mapping[str, Any], where: str) -> Policy:
+def _policy(data: Mapping[str, Any], where: str, digest: str) -> Policy:
     tools = {tool: _row(tool, row, where) for tool, row in data["tools"].items()}
     acts = {str(name): str(sentence) for name, sentence in data.get("acts", {}).items()}
     known = {row.name for row in tools.values()} | acts.keys()
@@ -70,7 +75,7 @@ def _policy(data: Mapping[str, Any], where: str) -> Policy:
     for actor, role in data.get("actors", {}).items():
         if role not in roles:
             raise SettingsError(f"Actor {actor!r} in {where} has the unknown role {role!r}; known are {', '.join(roles)}.")
-    return Policy(tools, roles, data.get("actors", {}), acts)
+    return Policy(tools, roles, data.get("actors", {}), acts, digest)
 
 
 def _row(tool: str, row: Mapping[str, Any], where: str) -> Permission:

@@ -38,14 +38,15 @@ log = logging.getLogger("suite.serving")
 class ModelServer:
     """One of the two model servers. `role` is chat or code; `start()` never raises for a bad model, it remembers why it is not ready.
 
-    A server that was unloaded because nobody asked it, or to make room for another, is asleep: the next request loads it again.
+    A server that was unloaded because nobody asked it, or to make room for another, is asleep: the next request loads it again. When its process
+    died, `restarted(name, why, up)` is told whether it serves again.
     """
 
     def __init__(self, name: str, role: str, settings: Settings, models_dir: Path, cache_dir: Path, profile: ProfileModel,
-                 residence: Residence | None = None) -> None:
+                 residence: Residence | None = None, restarted: Callable[[str, str, bool], None] = lambda name, why, up: None) -> None:
         self.name, self.role, self.settings = name, role, settings
         self.models_dir, self.cache_dir, self.profile = models_dir, cache_dir, profile
-        self.load_seconds = 0.0
+        self.load_seconds, self._restarted = 0.0, restarted
         self.restarts = 0  # loads after the first, other than swaps that were asked for and waking up
         self._loads = 0
         self._loaded: Loaded | None = None
@@ -372,20 +373,22 @@ class ModelServer:
                 f"{death}; it is being started again, ask again in a moment.", retry_after=60 if often else 2)
         if idleness is not None:
             idleness.stop()
-        threading.Thread(target=self._bury, args=(loaded, not often), name=f"restart-{self.name}", daemon=True).start()
+        threading.Thread(target=self._bury, args=(loaded, death, not often), name=f"restart-{self.name}", daemon=True).start()
 
-    def _bury(self, loaded: Loaded, again: bool) -> None:
+    def _bury(self, loaded: Loaded, death: str, again: bool) -> None:
         """Clear away a decoder whose process died, and start the next one."""
         loaded.decoder.close()
         with self._residence.turn:
-            if not again or self._broken is not loaded:  # somebody unloaded it, or loaded another, meanwhile
+            if self._broken is not loaded:  # somebody unloaded it, or loaded another, meanwhile
                 return
             try:
-                self._bring_up(loaded.prepared.place)
+                if again:
+                    self._bring_up(loaded.prepared.place)
+                    self._count()
             except SuiteError as error:
                 self._why_not = error
-            else:
-                self._count()
+            up = self._loaded is not None
+            self._restarted(self.name, f"{death}; it was started again." if up else self._why_not.message, up)
 
 
 def _busy(decoder: Any) -> bool:

@@ -21,6 +21,7 @@ from suite.errors import BadRequest, Denied, NotFound, NotReady, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.tools.builtin.files import FILE_TOOLS
 from suite.tools.pipeline import AccessSettings, Attempt, Pipeline, unknown
+from suite.tools.roots import further_roots, within
 from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
@@ -37,6 +38,7 @@ class ToolSettings(AccessSettings, MailSettings, Protocol):
     approval_timeout: float
     approval_max_pending: int
     reports_dir: Path
+    workspace_roots: str
 
 
 class Tools:
@@ -52,6 +54,7 @@ class Tools:
                  more: Callable[[], dict[str, Any]] = dict, shelf: Shelf | None = None, series: ToolSeries | None = None) -> None:
         self.audit, self.actors, self.policy, self.settings = audit, actors, actors.policy, settings
         self.workspace = workspace
+        self._further: tuple[Path, ...] = ()  # the roots beside it, known once started
         approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
         self.mail = Mail(settings)
         self.approver, self.openings = Approver(approvals, actors, audit, settings, self.mail.tell), Openings(audit.storage, actors, audit)
@@ -73,6 +76,7 @@ class Tools:
             self.workspace = self.workspace.resolve()
             if not self.workspace.is_dir():
                 raise NotFound(f"The workspace {self.workspace} is not a folder; set WORKSPACE_DIR to one.")
+            self._further = further_roots(self.settings.workspace_roots, self.workspace, self.settings.data_dir)
             self.actors.seed()
             for tool in self._offered:
                 if tool.name not in self._tools:
@@ -166,8 +170,8 @@ class Tools:
         cwd = attempt.cwd
         if cwd != self.workspace:
             cwd = cwd.resolve()
-        inside = cwd == self.workspace or self.workspace in cwd.parents
-        return Place(self.workspace, cwd if inside else self.workspace, self._private, attempt.actor)
+        inside = any(within(cwd, root) for root in (self.workspace, *self._further))
+        return Place(self.workspace, cwd if inside else self.workspace, self._private, attempt.actor, self._further)
 
     # ---- the three questions ----
 
@@ -192,6 +196,7 @@ class Tools:
             reasons.append("No tool is registered; call start() again.")
         if not self.workspace.is_dir():
             reasons.append(f"The workspace {self.workspace} is not a folder; set WORKSPACE_DIR to one.")
+        reasons += [f"The folder {root} of WORKSPACE_ROOTS is gone; bring it back or leave it out." for root in self._further if not root.is_dir()]
         owner = self.actors.find(self.settings.mcp_user_id)
         if owner is None or not owner.active:
             state = "switched off" if owner else "not known"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,19 @@ WATCH = "watch"  # and one with this, how to tell how far it is
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call runs: file paths are relative to `cwd` and may not leave `workspace`; `private` folders are never shown. `actor` calls."""
+    """Where a call runs: file paths are relative to `cwd` and may not leave `workspace` and the `further` roots, which lie apart from it and are
+    real paths; `private` folders are never shown. `actor` calls."""
 
     workspace: Path
     cwd: Path
     private: tuple[Path, ...] = ()
     actor: str = ""
+    further: tuple[Path, ...] = ()
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that may not be left, without links: the workspace first."""
+        return (Path(os.path.realpath(self.workspace)), *self.further)
 
 
 def _nobody(_done: float, _total: float | None, _text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,30 +16,52 @@ from suite.errors import BadRequest, Denied, NotFound, SuiteError
 from suite.tools.builtin import files, paths
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    found = set_stage(tmp_path)
+@pytest.fixture(params=["workspace", "further root"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """A stage whose `workspace` is WORKSPACE_DIR, or a folder of WORKSPACE_ROOTS beside an empty WORKSPACE_DIR."""
+    found = set_stage(tmp_path) if request.param == "workspace" else set_stage(tmp_path, **beside(tmp_path))
     yield found
     found.storage.close()
 
 
+def beside(root: Path) -> dict[str, str]:
+    """Settings under which the stage's workspace is a further root."""
+    (root / "first").mkdir()
+    return {"workspace_dir": str(root / "first"), "workspace_roots": str(root / "작업 공간")}
+
+
+def place_of(stage: Stage, *private: Path) -> files.Place:
+    further = stage.tools.workspace != stage.workspace
+    return files.Place(stage.tools.workspace, stage.workspace, private, further=(stage.workspace,) if further else ())
+
+
+def named(stage: Stage, path: str) -> str:
+    """How a tool names what it found: in a further root by the whole path."""
+    return path if stage.tools.workspace == stage.workspace else os.path.normpath(stage.workspace / path)
+
+
 def read(stage: Stage, path: str, cwd: Path | None = None) -> dict:
-    return stage.tools.call("read_file", {"path": path}, cwd=cwd).value
+    return stage.tools.call("read_file", {"path": path}, cwd=cwd or stage.workspace).value
+
+
+def listed(stage: Stage, *path: str) -> dict:
+    return stage.tools.call("list_files", {"path": path[0]} if path else {}, cwd=stage.workspace).value
 
 
 def test_a_text_file_is_read_with_its_path_size_and_kind(stage: Stage) -> None:
-    assert read(stage, "README.md") == {"path": "README.md", "content": "# 안녕\n", "size": 5, "bytes": 9, "type": ".md"}
+    assert read(stage, "README.md") == {"path": named(stage, "README.md"), "content": "# 안녕\n", "size": 5, "bytes": 9, "type": ".md"}
 
 
 def test_korean_names_and_absolute_paths_inside_work(stage: Stage) -> None:
     assert read(stage, "notes/회의록.txt")["content"] == "세 시에 만나요.\n"
-    assert read(stage, str(stage.workspace / "notes" / "회의록.txt"))["path"] == "notes/회의록.txt"
-    assert read(stage, "notes/../README.md")["path"] == "README.md"
+    assert read(stage, str(stage.workspace / "notes" / "회의록.txt"))["path"] == named(stage, "notes/회의록.txt")
+    assert read(stage, "notes/../README.md")["path"] == named(stage, "README.md")
 
 
 def test_relative_paths_start_in_the_caller_s_folder_when_it_is_in_the_workspace(stage: Stage) -> None:
-    assert read(stage, "회의록.txt", cwd=stage.workspace / "notes")["path"] == "notes/회의록.txt"
-    assert read(stage, "README.md", cwd=stage.root)["path"] == "README.md"
+    assert read(stage, "회의록.txt", cwd=stage.workspace / "notes")["path"] == named(stage, "notes/회의록.txt")
+    (stage.tools.workspace / "only-here.txt").write_text("x")
+    assert read(stage, "only-here.txt", cwd=stage.root)["path"] == "only-here.txt", "else in WORKSPACE_DIR"
     with pytest.raises(NotFound):
         read(stage, "회의록.txt", cwd=stage.root)
 
@@ -49,7 +72,7 @@ def test_paths_out_of_the_workspace_are_denied_and_do_not_tell_what_exists(stage
     with pytest.raises(Denied, match="out of the workspace"):
         read(stage, path)
     with pytest.raises(Denied, match="out of the workspace"):
-        stage.tools.call("list_files", {"path": path})
+        listed(stage, path)
 
 
 def test_a_neighbour_whose_name_begins_like_the_workspace_is_outside(stage: Stage) -> None:
@@ -68,12 +91,12 @@ def test_a_link_to_the_outside_is_denied(stage: Stage) -> None:
         with pytest.raises(Denied):
             read(stage, path)
     with pytest.raises(Denied):
-        stage.tools.call("list_files", {"path": "folder"})
+        listed(stage, "folder")
 
 
 def test_a_link_inside_the_workspace_is_followed(stage: Stage) -> None:
     (stage.workspace / "short").symlink_to("notes")
-    assert read(stage, "short/회의록.txt")["path"] == "notes/회의록.txt"
+    assert read(stage, "short/회의록.txt")["path"] == named(stage, "notes/회의록.txt")
 
 
 def test_a_workspace_that_is_itself_a_link_works(tmp_path: Path) -> None:
@@ -86,17 +109,17 @@ def test_a_workspace_that_is_itself_a_link_works(tmp_path: Path) -> None:
 
 
 def test_a_link_put_in_after_the_check_is_not_followed(stage: Stage) -> None:
-    place = files.Place(stage.workspace, stage.workspace)
+    place = place_of(stage)
     (stage.root / "secret-folder").mkdir()
     (stage.root / "secret-folder" / "회의록.txt").write_text("outside")
-    parts = paths.settle("notes/회의록.txt", place)
+    spot = paths.settle("notes/회의록.txt", place)
     (stage.workspace / "notes").rename(stage.workspace / "old")
     (stage.workspace / "notes").symlink_to(stage.root / "secret-folder")
-    with pytest.raises(SuiteError), paths.open_folder(place, parts[:-1], "notes/회의록.txt"):
+    with pytest.raises(SuiteError), paths.open_folder(spot.root, spot.parts[:-1], "notes/회의록.txt"):
         raise AssertionError("the swapped folder was entered")
     (stage.workspace / "old" / "회의록.txt").unlink()
     (stage.workspace / "old" / "회의록.txt").symlink_to(stage.root / "outside.txt")
-    with paths.open_folder(place, ("old",), "old/회의록.txt") as folder, pytest.raises(SuiteError):
+    with paths.open_folder(spot.root, ("old",), "old/회의록.txt") as folder, pytest.raises(SuiteError):
         files._content(folder, "회의록.txt", "old/회의록.txt")
 
 
@@ -111,7 +134,7 @@ def test_a_link_put_in_between_the_last_look_and_the_opening_is_not_followed(sta
 
     monkeypatch.setattr(os, "open", swap_then_open)
     with pytest.raises(Denied, match="link"):
-        files.read_file("README.md", files.Place(stage.workspace, stage.workspace))
+        files.read_file("README.md", place_of(stage))
     assert (stage.workspace / "README.md").is_symlink()
 
 
@@ -140,7 +163,7 @@ def test_a_folder_is_not_a_file_and_a_file_is_not_a_folder(stage: Stage) -> None
     with pytest.raises(BadRequest, match="a folder"):
         read(stage, ".")
     with pytest.raises(BadRequest, match="not a folder"):
-        stage.tools.call("list_files", {"path": "README.md"})
+        listed(stage, "README.md")
     with pytest.raises(BadRequest, match="not a folder"):
         read(stage, "README.md/x")
 
@@ -202,25 +225,23 @@ def test_names_that_only_look_a_little_like_secrets_are_read(stage: Stage) -> No
         assert read(stage, name)["content"] == "fine"
 
 
-def test_the_suite_s_own_data_is_not_shown_even_inside_the_workspace(tmp_path: Path) -> None:
-    stage = set_stage(tmp_path)
+def test_the_suite_s_own_data_is_not_shown_even_inside_the_workspace(stage: Stage) -> None:
     for folder in ("run", "sqlite"):
         own = stage.workspace / "data" / folder
         own.mkdir(parents=True)
         (own / "x.txt").write_text("private")
-        place = files.Place(stage.workspace, stage.workspace, (own,))
+        place = place_of(stage, own)
         with pytest.raises(Denied, match="own data"):
             files.read_file(f"data/{folder}/x.txt", place)
         with pytest.raises(Denied, match="own data"):
             files.list_files(place, f"data/{folder}")
-    stage.storage.close()
 
 
 def test_a_folder_is_listed_by_name_with_folders_marked(stage: Stage) -> None:
     (stage.workspace / "link").symlink_to(stage.root)
-    value = stage.tools.call("list_files", {"path": "."}).value
-    assert value == {"path": ".", "files": ["README.md", "link", "notes/"], "count": 3, "left_out": 0}
-    assert stage.tools.call("list_files").value == value
+    value = listed(stage, ".")
+    assert value == {"path": named(stage, "."), "files": ["README.md", "link", "notes/"], "count": 3, "left_out": 0}
+    assert listed(stage) == value
 
 
 def test_a_long_listing_is_cut_and_says_so(stage: Stage) -> None:
@@ -228,13 +249,13 @@ def test_a_long_listing_is_cut_and_says_so(stage: Stage) -> None:
     many.mkdir()
     for n in range(files.LIST_LIMIT + 3):
         (many / f"{n:05}").touch()
-    value = stage.tools.call("list_files", {"path": "many"}).value
+    value = listed(stage, "many")
     assert len(value["files"]) == files.LIST_LIMIT and value["count"] == files.LIST_LIMIT + 3 and value["left_out"] == 3
 
 
 def test_a_name_in_another_encoding_is_listed_not_a_crash(stage: Stage) -> None:
     (stage.workspace / "notes" / os.fsdecode(b"caf\xe9.txt")).write_text("x")
-    assert "caf\ufffd.txt" in stage.tools.call("list_files", {"path": "notes"}).value["files"]
+    assert "caf\ufffd.txt" in listed(stage, "notes")["files"]
 
 
 def test_reading_leaves_no_descriptor_open(stage: Stage) -> None:
@@ -242,14 +263,14 @@ def test_reading_leaves_no_descriptor_open(stage: Stage) -> None:
     for path in ("README.md", "notes", "../x", "none", "notes/none", "README.md/x"):
         for tool in (files.read_file, lambda path, place: files.list_files(place, path)):
             try:
-                tool(path, files.Place(stage.workspace, stage.workspace))
+                tool(path, place_of(stage))
             except SuiteError:
                 continue
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_link_swapped_in_while_reading_never_shows_the_outside(stage: Stage) -> None:
-    place, target, done = files.Place(stage.workspace, stage.workspace), stage.workspace / "swap.txt", threading.Event()
+    place, target, done = place_of(stage), stage.workspace / "swap.txt", threading.Event()
     target.write_text("inside")
     spare = stage.workspace / "spare"
 
@@ -262,9 +283,11 @@ def test_a_link_swapped_in_while_reading_never_shows_the_outside(stage: Stage) -
 
     thread = threading.Thread(target=swap)
     thread.start()
-    seen = set()
+    seen: set[str] = set()
     try:
-        for _ in range(400):
+        tries, until = 0, time.monotonic() + 60
+        while (tries < 400 or not {"inside", "refused"} <= seen) and time.monotonic() < until:
+            tries += 1
             try:
                 seen.add(files.read_file("swap.txt", place)["content"])
             except SuiteError:

@@ -45,8 +45,23 @@ def work(tmp_path: Path) -> Path:
     return repository(tmp_path / "작업 공간")
 
 
-def at(folder: Path, workspace: Path | None = None, *private: Path) -> Place:
-    return Place(workspace or folder, folder, private)
+@pytest.fixture(autouse=True, params=["workspace", "further root"])
+def first(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs with its folder as the workspace, and as a further root beside an empty workspace."""
+    monkeypatch.setitem(globals(), "FIRST", None if request.param == "workspace" else tmp_path_factory.mktemp("first"))
+
+
+FIRST: Path | None = None
+
+
+def at(folder: Path, root: Path | None = None, *private: Path) -> Place:
+    root = root or folder
+    return Place(root, folder, private) if FIRST is None else Place(FIRST, folder, private, further=(root,))
+
+
+def named(root: Path, path: str) -> str:
+    """How a tool names a repository: in a further root by the whole path."""
+    return path if FIRST is None else str(root / path)
 
 
 def every_tool(place: Place) -> dict[str, object]:
@@ -143,7 +158,7 @@ def test_a_folder_of_the_workspace_and_a_repository_below_it(tmp_path: Path) -> 
     assert [change["path"] for change in tools.git_status(at(tmp_path), NOBODY, "projects/one/sub")["changes"]] == ["sub/"]
     assert tools.git_add(["projects/one/sub"], at(tmp_path), NOBODY)["added"] == ["sub/b.txt"]
     assert tools.git_add(["b.txt"], at(project / "sub", tmp_path), NOBODY)["added"] == []
-    assert tools.git_status(at(project / "sub", tmp_path), NOBODY)["path"] == "projects/one"
+    assert tools.git_status(at(project / "sub", tmp_path), NOBODY)["path"] == named(tmp_path, "projects/one")
     other = repository(tmp_path / "projects" / "two")
     (other / "d.txt").write_text("d")
     with pytest.raises(BadRequest, match="two calls"):
@@ -454,7 +469,7 @@ def test_submodules_are_neither_entered_nor_added(work: Path, tmp_path: Path) ->
     marker.unlink()
     repository(work / "nested")
     assert tools.git_add(["."], at(work), NOBODY)["withheld"] == ["nested/"]
-    assert tools.git_status(at(work), NOBODY, "sub")["path"] == "sub"  # by its own path it is a repository of the workspace like any other
+    assert tools.git_status(at(work), NOBODY, "sub")["path"] == named(work, "sub")  # by its own path it is a repository of the workspace like any other
     assert not marker.exists()
 
 

@@ -52,8 +52,9 @@ class Listing(TypedDict):
 
 def read_file(path: Annotated[str, PATH], place: Place) -> Read:
     """Read a UTF-8 text file of the workspace (at most 1 MB)."""
-    parts = settle(path, place)
-    with open_folder(place, parts[:-1], path) as folder:
+    spot = settle(path, place)
+    parts = spot.parts
+    with open_folder(spot.root, parts[:-1], path) as folder:
         data = _content(folder, parts[-1] if parts else ".", path)
     if b"\0" in data:
         raise BadRequest(f"{path!r} is a binary file (it holds NUL bytes); read_file reads text only.", param="path")
@@ -62,13 +63,14 @@ def read_file(path: Annotated[str, PATH], place: Place) -> Read:
     except UnicodeDecodeError as error:
         raise BadRequest(f"{path!r} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}): a binary file, or text to be converted "
                          "to UTF-8 first.", param="path") from None
-    return {"path": _shown(parts), "content": content, "size": len(content), "bytes": len(data), "type": Path(parts[-1]).suffix}
+    return {"path": spot.shown(place), "content": content, "size": len(content), "bytes": len(data), "type": Path(parts[-1]).suffix}
 
 
 def write_file(path: Annotated[str, PATH], content: Annotated[str, {"description": "The whole new text of the file.", "maxLength": WRITE_LIMIT}],
                place: Place) -> Written:
     """Write a UTF-8 text file of the workspace (at most 1 MB), whole or not at all; folders on the way are made."""
-    parts = settle(path, place, verb="write")
+    spot = settle(path, place, verb="write")
+    parts = spot.parts
     if in_git_folder(parts):
         raise Denied(f"Path {path[:200]!r} lies in a .git folder, whose hooks and settings are programs; use the git tools.", param="path")
     if not parts or path.endswith("/"):
@@ -84,15 +86,15 @@ def write_file(path: Annotated[str, PATH], content: Annotated[str, {"description
                          param="content") from None
     if len(data) > WRITE_LIMIT:
         raise TooLarge(f"The content has {len(data)} bytes, more than the {WRITE_LIMIT} that write_file writes; split it.", param="content")
-    with open_folder(place, parts[:-1], path, verb="write", create=True) as folder:
+    with open_folder(spot.root, parts[:-1], path, verb="write", create=True) as folder:
         created = _replace(folder, parts[-1], data, path)
-    return {"path": _shown(parts), "size": len(content), "bytes": len(data), "created": created}
+    return {"path": spot.shown(place), "size": len(content), "bytes": len(data), "created": created}
 
 
 def list_files(place: Place, path: Annotated[str, PATH] = ".") -> Listing:
     """List the names in a folder of the workspace (at most 1000); folders end with a slash."""
-    parts = settle(path, place)
-    with open_folder(place, parts, path) as folder:
+    spot = settle(path, place)
+    with open_folder(spot.root, spot.parts, path) as folder:
         try:
             readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
         except OSError as error:
@@ -102,7 +104,7 @@ def list_files(place: Place, path: Annotated[str, PATH] = ".") -> Listing:
                 names = sorted(_name(entry) for entry in entries)
         finally:
             os.close(readable)
-    return {"path": _shown(parts), "files": names[:LIST_LIMIT], "count": len(names), "left_out": max(0, len(names) - LIST_LIMIT)}
+    return {"path": spot.shown(place), "files": names[:LIST_LIMIT], "count": len(names), "left_out": max(0, len(names) - LIST_LIMIT)}
 
 
 def _content(folder: int, name: str, path: str) -> bytes:
@@ -184,10 +186,6 @@ def _sync(folder: int) -> None:
 def _name(entry: os.DirEntry[str]) -> str:
     name = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a name in another encoding is shown, not a crash
     return name + "/" if entry.is_dir(follow_symlinks=False) else name
-
-
-def _shown(parts: tuple[str, ...]) -> str:
-    return "/".join(parts) or "."
 
 
 FILE_TOOLS: tuple[Tool, ...] = (tool_of(read_file), tool_of(list_files))

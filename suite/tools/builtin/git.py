@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, TypedDict
 
 from suite.errors import BadRequest, Denied, NotFound
-from suite.tools.builtin.paths import PATH, in_git_folder, settle
+from suite.tools.builtin.paths import PATH, Spot, in_git_folder, settle
 from suite.tools.builtin.repository import OUTPUT_LIMIT, Repository, open_repository
 from suite.tools.tool import Place, Tool, Watch, tool_of
 
@@ -15,6 +15,7 @@ CHANGES_LIMIT = 1000  # changed files that are told
 PATHS_LIMIT = 1000  # paths of one git_add
 _CHUNK = 100_000  # characters of names on one command line
 _AUTHOR = ("Local AI Suite", "suite@localhost")
+_OF = {**PATH, "description": "A path in the repository that is meant, absolute in a further root of the workspace."}
 _FILE = {"description": "A file or folder of the repository; empty for all of it.", "maxLength": 4096}
 _MESSAGE = {"description": "The message of the commit, its first line a summary.", "minLength": 1, "maxLength": 100_000}
 
@@ -92,10 +93,10 @@ class Committed(TypedDict):
 
 def git_status(place: Place, watch: Watch, path: Annotated[str, PATH] = ".") -> Status:
     """Tell which files of a repository changed since its last commit (at most 1000)."""
-    parts = _settled(path, place)
-    with open_repository("git_status", place, watch, parts, path) as repository:
+    spot = _settled(path, place)
+    with open_repository("git_status", place, watch, spot, path) as repository:
         entries = iter(repository.names("status", "--porcelain=v1", "-z", "--untracked-files=normal", "--ignore-submodules=dirty",
-                                        "--no-ahead-behind", "--", repository.below(parts)))
+                                        "--no-ahead-behind", "--", repository.below(spot)))
         changes = [_change(entry, entries) for entry in entries]
         shown = [change for change, names in changes if all(map(repository.may_show, names))]
         branch = _text(repository.git("symbolic-ref", "--quiet", "--short", "HEAD", accept=(0, 1)).out)
@@ -105,13 +106,13 @@ def git_status(place: Place, watch: Watch, path: Annotated[str, PATH] = ".") -> 
 
 def git_diff(place: Place, watch: Watch, file_path: Annotated[str, _FILE] = "", staged: bool = False) -> Diff:
     """Show the changes of a repository or of one file as a diff (at most 1 MB)."""
-    parts = _settled(file_path or ".", place)
-    with open_repository("git_diff", place, watch, parts, file_path or ".") as repository:
+    spot = _settled(file_path or ".", place)
+    with open_repository("git_diff", place, watch, spot, file_path or ".") as repository:
         kind = ["--cached"] if staged else []
         names = repository.names("diff", *kind, "--name-only", "-z", "--no-renames", "--no-ext-diff", "--ignore-submodules=dirty", "--",
-                                 repository.below(parts))
+                                 repository.below(spot))
         names = list(dict.fromkeys(names))  # a file in conflict comes twice
-        if not names and not _exists(repository, repository.below(parts)):
+        if not names and not _exists(repository, repository.below(spot)):
             raise NotFound(f"There is no {file_path[:200]!r} in the repository; git_status shows what changed.", param="file_path")
         shown = [name for name in names if repository.may_show(name)]
         text, cut = bytearray(), False
@@ -126,9 +127,10 @@ def git_diff(place: Place, watch: Watch, file_path: Annotated[str, _FILE] = "", 
                 "cut": cut, "withheld": len(names) - len(shown)}
 
 
-def git_log(place: Place, watch: Watch, max_count: Annotated[int, {"minimum": 1, "maximum": 1000}] = 10, oneline: bool = True) -> Log:
+def git_log(place: Place, watch: Watch, max_count: Annotated[int, {"minimum": 1, "maximum": 1000}] = 10, oneline: bool = True,
+            path: Annotated[str, _OF] = ".") -> Log:
     """List the newest commits of the repository, with `oneline` without the rest of their messages."""
-    with open_repository("git_log", place, watch, _settled(".", place), ".") as repository:
+    with open_repository("git_log", place, watch, _settled(path, place), path) as repository:
         if not _has_commits(repository):
             return {"commits": [], "count": 0, "cut": False}
         fields = ("%H", "%an", "%ae", "%aI", "%s", "" if oneline else "%b")
@@ -148,16 +150,17 @@ def git_add(file_paths: Annotated[list[str], {"description": "Files and folders 
         raise BadRequest(f"git_add takes 1 to {PATHS_LIMIT} paths, not {len(file_paths)}; name a folder to add what is in it.", param="file_paths")
     settled = [(path, _settled(path, place)) for path in file_paths]
     with open_repository("git_add", place, watch, settled[0][1], file_paths[0]) as repository:
-        for path, parts in settled:
-            if parts[:len(repository.parts)] != repository.parts:
+        for path, spot in settled:
+            if not repository.spot.holds(spot):
                 raise BadRequest(f"{path[:200]!r} is not in the repository of {file_paths[0][:200]!r}; add them by two calls.", param="file_paths")
-        changed = _changed(repository, [repository.below(parts) for _, parts in settled])
-        _refuse_missing(repository, [(path, repository.below(parts)) for path, parts in settled], changed)
+        changed = _changed(repository, [repository.below(spot) for _, spot in settled])
+        _refuse_missing(repository, [(path, repository.below(spot)) for path, spot in settled], changed)
         added, withheld = _stage(repository, changed)
         return {"added": list(map(_told, added[:CHANGES_LIMIT])), "count": len(added), "withheld": list(map(_told, withheld[:CHANGES_LIMIT]))}
 
 
-def git_commit(message: Annotated[str, _MESSAGE], place: Place, watch: Watch, add_all: bool = False) -> Committed:
+def git_commit(message: Annotated[str, _MESSAGE], place: Place, watch: Watch, add_all: bool = False,
+               path: Annotated[str, _OF] = ".") -> Committed:
     """Commit what is in the index, with `add_all` every change of the repository but secrets; no hook runs and nothing is signed."""
     if not message.strip() or "\0" in message:
         raise BadRequest("The message of a commit is blank or holds a NUL character; say what changes and why.", param="message")
@@ -165,7 +168,7 @@ def git_commit(message: Annotated[str, _MESSAGE], place: Place, watch: Watch, ad
         text = message.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRequest(f"Character {error.start} of the message is half of a pair; remove it.", param="message") from None
-    with open_repository("git_commit", place, watch, _settled(".", place), ".") as repository:
+    with open_repository("git_commit", place, watch, _settled(path, place), path) as repository:
         if add_all:
             _stage(repository, _changed(repository, ["."]))
         staged = _staged(repository)
@@ -182,12 +185,12 @@ def git_commit(message: Annotated[str, _MESSAGE], place: Place, watch: Watch, ad
         return {"id": made, "branch": branch, "subject": message.strip().splitlines()[0], "author": name, "email": email, "files": len(staged)}
 
 
-def _settled(path: str, place: Place) -> tuple[str, ...]:
+def _settled(path: str, place: Place) -> Spot:
     """A link in the working tree is itself a thing of the repository, so the last name is not followed."""
-    parts = settle(path, place, verb="show", last_link=path != ".")
-    if in_git_folder(parts):
+    spot = settle(path, place, verb="show", last_link=path != ".")
+    if in_git_folder(spot.parts):
         raise Denied(f"Path {path[:200]!r} lies in a .git folder, which git tools do not touch; name a file of the working tree.", param="path")
-    return parts
+    return spot
 
 
 def _change(entry: str, rest: Iterator[str]) -> tuple[Change, list[str]]:

@@ -8,13 +8,16 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from suite.errors import BadRequest, Denied, NotFound
+from suite.tools.roots import within
 from suite.tools.tool import Place
 
-PATH = {"description": "Path inside the workspace; relative ones start in the caller's folder.", "minLength": 1, "maxLength": 4096}
+PATH = {"description": "Path inside the workspace, absolute in a further root of it; relative ones start in the caller's folder.", "minLength": 1,
+        "maxLength": 4096}
 SECRETS = (".env", ".env.*", "*.env", ".envrc", ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".pgpass", ".my.cnf", ".npmrc",
            ".pypirc", ".htpasswd", ".git-credentials", ".vault-token", "*.key", "*.pem", "*.p12", "*.pfx", "*.kdbx", "*.keystore", "*.token",
            "id_*", "secrets.*", "credentials", "credentials.*")
@@ -23,26 +26,50 @@ _KINDS = ((stat.S_ISDIR, "a folder; list_files shows what is in it"), (stat.S_IS
 _THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def settle(path: str, place: Place, *, verb: str = "read", last_link: bool = False) -> tuple[str, ...]:
-    """The path's components below the workspace, links resolved; with `last_link` the last name is taken as it is.
+@dataclass(frozen=True)
+class Spot:
+    """A settled path: the root that holds it and its components below that root, none of which is a link."""
 
-    Raises Denied for what lies outside or holds secrets; whether a file outside exists is not told.
+    root: Path
+    parts: tuple[str, ...]
+
+    def shown(self, place: Place) -> str:
+        """The path as a caller may name it again: relative to the workspace, absolute in a further root."""
+        if self.root in place.further:
+            return str(self.root.joinpath(*self.parts))
+        return "/".join(self.parts) or "."
+
+    def holds(self, other: Spot) -> bool:
+        """Whether the other one is this, or lies below it."""
+        return other.root == self.root and other.parts[:len(self.parts)] == self.parts
+
+
+def settle(path: str, place: Place, *, verb: str = "read", last_link: bool = False) -> Spot:
+    """Where a path leads, links resolved, from one root into another too; with `last_link` the last name is taken as it is.
+
+    Raises Denied for what lies outside of every root or holds secrets; whether a file outside exists is not told.
     """
     if "\0" in path:
         raise BadRequest(f"Path {path[:80]!r} holds a NUL character; remove it.", param="path")
-    workspace = Path(os.path.realpath(place.workspace))
     try:
         real = _real(place.cwd / path, last_link)
     except (OSError, UnicodeEncodeError) as error:
         raise refusal(error, path, verb) from error
-    if real != workspace and workspace not in real.parents:
-        raise Denied(f"Path {path[:200]!r} leads out of the workspace; name a file inside of it.", param="path")
+    root = root_of(real, place)
+    if root is None:
+        roots = f" ({', '.join(map(str, place.roots))})" if place.further else ""
+        raise Denied(f"Path {path[:200]!r} leads out of the workspace{roots}; name a file inside of it.", param="path")
     if is_private(real, place):
         raise Denied(f"Path {path[:200]!r} lies in the suite's own data, which tools do not show; name a file of yours.", param="path")
-    parts = real.relative_to(workspace).parts
+    parts = real.relative_to(root).parts
     if (secret := secret_part(parts)) is not None:
         raise Denied(f"Path {path[:200]!r} leads to {secret!r}, a name under which secrets are kept; tools do not {verb} those.", param="path")
-    return parts
+    return Spot(root, parts)
+
+
+def root_of(real: Path, place: Place) -> Path | None:
+    """The root that holds a path without links; None when none does."""
+    return next((root for root in place.roots if within(real, root)), None)
 
 
 def _real(path: Path, last_link: bool) -> Path:
@@ -53,7 +80,7 @@ def _real(path: Path, last_link: bool) -> Path:
 
 def is_private(real: Path, place: Place) -> bool:
     """Whether a real path is, or lies in, a folder of the suite's own data."""
-    return any(real == folder or folder in real.parents for folder in place.private)
+    return any(within(real, folder) for folder in place.private)
 
 
 def secret_part(parts: tuple[str, ...]) -> str | None:
@@ -72,12 +99,15 @@ def _plain(part: str) -> str:
 
 
 @contextmanager
-def open_folder(place: Place, parts: tuple[str, ...], path: str, *, verb: str = "read", create: bool = False) -> Iterator[int]:
-    """A descriptor of the folder, opened component by component without following links: nobody can swap one in after the check.
+def open_folder(root: Path, parts: tuple[str, ...], path: str, *, verb: str = "read", create: bool = False) -> Iterator[int]:
+    """A descriptor of the folder below a root, opened component by component without following links: nobody can swap one in after the check.
 
-    With `create`, folders that are not there are made.
+    With `create`, folders that are not there are made; the root itself never is.
     """
-    fd = os.open(os.path.realpath(place.workspace), _THROUGH)
+    try:
+        fd = os.open(root, _THROUGH)
+    except OSError as error:
+        raise refusal(error, path, verb) from error
     try:
         for part in parts:
             try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from suite.errors import BadRequest, Denied, NotReady, ToolFailed
-from suite.tools.builtin.paths import is_private, open_folder, secret_part
+from suite.tools.builtin.paths import Spot, is_private, open_folder, root_of, secret_part
 from suite.tools.builtin.program import Outcome, run_program
 from suite.tools.tool import Place, Watch
 
@@ -39,13 +39,13 @@ _FILTER = re.compile(r"filter\.(?P<driver>.+)\.(clean|smudge|process)", re.DOTAL
 
 @dataclass
 class Repository:
-    """A repository whose working tree is `top` and whose components below the workspace are `parts`."""
+    """A repository whose working tree is `top`, which lies at `spot`."""
 
     tool: str
     place: Place
     watch: Watch
     top: Path
-    parts: tuple[str, ...]
+    spot: Spot
     worktree: int  # descriptors: both folders stay the ones that were checked, whatever takes their names
     git_dir: int
     deadline: float = field(default_factory=lambda: time.monotonic() + SECONDS)
@@ -77,12 +77,12 @@ class Repository:
 
     def may_show(self, name: str) -> bool:
         """Whether a file of the repository is neither a secret nor of the suite's own data."""
-        parts = (*self.parts, *name.rstrip("/").split("/"))
+        parts = (*self.spot.parts, *name.rstrip("/").split("/"))
         return secret_part(parts) is None and not is_private(self.top / name, self.place)
 
-    def below(self, parts: tuple[str, ...]) -> str:
-        """A settled path as git names it, "." for the whole of the repository."""
-        return "/".join(parts[len(self.parts):]) or "."
+    def below(self, spot: Spot) -> str:
+        """A settled path of the repository as git names it, "." for the whole of it."""
+        return "/".join(spot.parts[len(self.spot.parts):]) or "."
 
     def _complaint(self, command: str, outcome: Outcome) -> BadRequest | ToolFailed:
         said = outcome.sentence()
@@ -94,30 +94,31 @@ class Repository:
 
     @property
     def shown(self) -> str:
-        """The working tree as seen from the workspace."""
-        return "/".join(self.parts) or "."
+        """The working tree as a caller may name it."""
+        return self.spot.shown(self.place)
 
 
 @contextmanager
-def open_repository(tool: str, place: Place, watch: Watch, parts: tuple[str, ...], path: str) -> Iterator[Repository]:
-    """The repository that holds a settled path: the nearest folder with a `.git`, not above the workspace.
+def open_repository(tool: str, place: Place, watch: Watch, spot: Spot, path: str) -> Iterator[Repository]:
+    """The repository that holds a settled path: the nearest folder with a `.git`, not above its root.
 
-    Raises BadRequest where there is none, Denied where its data lies outside of the workspace or belongs to somebody else.
+    Raises BadRequest where there is none, Denied where its data lies outside of every root or belongs to somebody else.
     """
-    workspace = Path(os.path.realpath(place.workspace))
-    depth = next((depth for depth in range(len(parts), -1, -1) if os.path.lexists(workspace.joinpath(*parts[:depth], ".git"))), None)
+    root, parts = spot.root, spot.parts
+    depth = next((depth for depth in range(len(parts), -1, -1) if os.path.lexists(root.joinpath(*parts[:depth], ".git"))), None)
     if depth is None:
         raise BadRequest(f"{path[:200]!r} is in no git repository of the workspace; run `git init` there, or name a path in one.", param="path")
-    inside = parts[:depth]
-    top = workspace.joinpath(*inside)
+    inside = Spot(root, parts[:depth])
+    top = root.joinpath(*inside.parts)
     with ExitStack() as stack:
-        worktree = stack.enter_context(open_folder(place, inside, path))
-        data = _data_folder(top, place, workspace)
-        git_dir = stack.enter_context(open_folder(place, data.relative_to(workspace).parts, path))
+        worktree = stack.enter_context(open_folder(root, inside.parts, path))
+        data = _data_folder(top, place)
+        kept = _inside(data, place)
+        git_dir = stack.enter_context(open_folder(kept.root, kept.parts, path))
         for fd in (worktree, git_dir):
             if os.fstat(fd).st_uid != os.geteuid():
                 raise Denied(f"The repository of {path[:200]!r} belongs to another user; git tools use only those of this user.", param="path")
-        _refuse_outside(Path(_pinned(git_dir)), data, place, workspace)
+        _refuse_outside(Path(_pinned(git_dir)), data, place)
         repository = Repository(tool, place, watch, top, inside, worktree, git_dir)
         repository.git("rev-parse", "--git-dir")  # where this fails, `git diff` would compare any two files of the machine
         _silence(repository)
@@ -128,41 +129,43 @@ def _pinned(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def _data_folder(top: Path, place: Place, workspace: Path) -> Path:
+def _data_folder(top: Path, place: Place) -> Path:
     """The real folder that a working tree's `.git` is or points to."""
     dot_git = top / ".git"
     real = Path(os.path.realpath(dot_git))
-    if workspace in real.parents and real.is_file():
+    if root_of(real, place) is not None and real.is_file():
         first = _line(real)
         if not first.startswith("gitdir: "):
             raise BadRequest("The .git file of the repository does not name its folder; run `git init` there.", param="path")
         real = Path(os.path.realpath(top / first.removeprefix("gitdir: ")))
-    _inside(real, place, workspace)
+    _inside(real, place)
     if not real.is_dir():
         raise BadRequest("The .git of the repository leads nowhere; run `git init` or `git worktree repair` there.", param="path")
     return real
 
 
-def _refuse_outside(pinned: Path, data: Path, place: Place, workspace: Path) -> None:
-    """Raise Denied when a part of the repository's data is not in the workspace: a link, a shared folder, borrowed objects."""
+def _refuse_outside(pinned: Path, data: Path, place: Place) -> None:
+    """Raise Denied when a part of the repository's data is in none of the roots: a link, a shared folder, borrowed objects."""
     shared = data
     if (pinned / "commondir").is_file():
         shared = Path(os.path.realpath(data / _line(pinned / "commondir")))
-        _inside(shared, place, workspace)
+        _inside(shared, place)
     for folder in {data, shared, shared / "objects", shared / "objects" / "info", shared / "info"}:
         if folder.is_dir():
             for entry in folder.iterdir():
                 if entry.is_symlink():
-                    _inside(Path(os.path.realpath(entry)), place, workspace)
+                    _inside(Path(os.path.realpath(entry)), place)
     borrowed = shared / "objects" / "info" / "alternates"
     if borrowed.is_file():
         for line in borrowed.read_bytes()[:100_000].splitlines():
-            _inside(Path(os.path.realpath(shared / "objects" / os.fsdecode(line))), place, workspace)
+            _inside(Path(os.path.realpath(shared / "objects" / os.fsdecode(line))), place)
 
 
-def _inside(real: Path, place: Place, workspace: Path) -> None:
-    if workspace not in real.parents or is_private(real, place):
+def _inside(real: Path, place: Place) -> Spot:
+    root = root_of(real, place)
+    if root is None or real == root or is_private(real, place):
         raise Denied("The repository keeps data outside of the workspace; git tools use only repositories that lie in it whole.", param="path")
+    return Spot(root, real.relative_to(root).parts)
 
 
 def _line(file: Path) -> str:
