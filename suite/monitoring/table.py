@@ -132,8 +132,6 @@ TABLE = (
     _row("suite_gpu_utilisation_ratio", "gauge", MONITORING, "ratio", "gpu", "How busy a card is."),
     _row("suite_gpu_temperature_celsius", "gauge", MONITORING, "degrees Celsius", "gpu", "A card's temperature."),
     _row("suite_gpu_power_watts", "gauge", MONITORING, "watts", "gpu", "A card's power draw."),
-    _row("suite_model_memory_bytes", "gauge", MONITORING, "bytes", "model kind",
-         "Memory of a loaded model: as it was planned for the card (gpu) and for RAM (ram)."),
     _row("suite_check_state", "gauge", MONITORING, "1 or 0", "phase check", "1 when a check last passed, else 0."),
     _row("suite_check_age_seconds", "gauge", MONITORING, "seconds", "phase check", "Seconds since a check was last performed."),
     _row("suite_log_lines_total", "counter", MONITORING, "lines", "level", "Lines written to the log."),
