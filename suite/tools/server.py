@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -74,8 +76,9 @@ class KeyVerifier:
 def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd: Path | None = None) -> Server[Any]:
     """The SDK's server over `tools`; every call goes through their permission check. Relative paths start in `cwd`, else in the workspace.
 
-    A refusal or failure is a result with `is_error`, its text the reason. A call that needs an approval is an input-required result for clients
-    that can ask a person: the API key of somebody else, who may decide, approves it, and the client's second try runs it.
+    A refusal or failure is a result with `is_error`, its text the reason. A call that needs an approval is put to a person where
+    the client can ask one: the API key of somebody else, who may decide, approves it, and it runs. Newest clients get an input-required result and
+    try again; older ones are asked during the call, until the approval's time is over or they leave.
     """
 
     async def list_tools(_context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
@@ -87,7 +90,7 @@ def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd:
                 await run_sync(_decide, approvals, params.request_state, params.input_responses.get(APPROVAL))
             return _given(await _run(context, params))
         except ApprovalNeeded as error:
-            return _ask(error) if _can_ask(context) else _failed(error)
+            return await _asked(context, error, approvals, partial(_run, context, params))
         except SuiteError as error:
             return _failed(error)
 
@@ -160,21 +163,61 @@ def _failed(error: SuiteError) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
 
 
+async def _asked(context: ServerRequestContext[Any], error: ApprovalNeeded, approvals: ApprovalsFace,
+                 again: Callable[[], Awaitable[ToolResult]]) -> types.CallToolResult | types.InputRequiredResult:
+    """What becomes of a call that waits, in the way of the client's protocol; a client that can ask nobody is told what to do."""
+    if not _can_ask(context):
+        return _failed(error)
+    if context.protocol_version in MODERN:  # the client asks, and tries again
+        request = types.ElicitRequest(params=types.ElicitRequestFormParams(message=str(error), requested_schema=FORM))
+        return types.InputRequiredResult(input_requests={APPROVAL: request}, request_state=str(error.facts["approval"]))
+    try:  # before that version we ask, and the call goes on
+        answer = await _elicited(context, error)
+        await run_sync(_decide, approvals, str(error.facts["approval"]), answer)
+        return _given(await again())
+    except SuiteError as failure:
+        return _failed(failure)
+
+
 def _can_ask(context: ServerRequestContext[Any]) -> bool:
-    """Whether the client speaks a version with input-required results, and can put a form before a person."""
+    """Whether the client can put a form before a person."""
     capabilities = context.session.client_capabilities
     asks = capabilities.elicitation if capabilities is not None else None
-    return context.protocol_version in MODERN and asks is not None and (asks.form is not None or asks.url is None)
+    return asks is not None and (asks.form is not None or asks.url is None)
 
 
-def _ask(error: ApprovalNeeded) -> types.InputRequiredResult:
-    """Who may decide is asked for their key; whoever else answers changes nothing."""
-    request = types.ElicitRequest(params=types.ElicitRequestFormParams(message=str(error), requested_schema=FORM))
-    return types.InputRequiredResult(input_requests={APPROVAL: request}, request_state=str(error.facts["approval"]))
+async def _elicited(context: ServerRequestContext[Any], error: ApprovalNeeded) -> types.ElicitResult:
+    """What a person answers to the form while the call waits; raises Denied when the approval's time is over, or nobody can answer."""
+    waiting = f"approval {str(error.facts['approval'])[:8]}"
+    answer: types.ElicitResult | MCPError | ValueError | None = None
+    with anyio.move_on_after(max(0.0, error.facts["expires"] - time.time())) as clock:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_end_when_left, context, group.cancel_scope)
+            try:
+                answer = await context.session.elicit_form(str(error), FORM, related_request_id=context.request_id)
+            except (MCPError, ValueError) as refusal:  # the client answered with an error, or with something that is no answer
+                answer = refusal
+            group.cancel_scope.cancel()
+    if isinstance(answer, types.ElicitResult):
+        return answer
+    if answer is not None:
+        raise Denied(f"The client asked nobody ({str(answer)[:200]}). {error}")
+    if clock.cancelled_caught:
+        raise Denied(f"Nobody answered in time, and the {waiting} is over; make the same call again to ask anew.")
+    raise Denied(f"The client left before anybody answered; the {waiting} still waits.")
+
+
+async def _end_when_left(context: ServerRequestContext[Any], scope: anyio.CancelScope) -> None:
+    """Cancel when the HTTP request that carries the call is broken off: no answer could reach it. Other transports end with their connection."""
+    if context.request is None:
+        return
+    while (await context.request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 def _decide(approvals: ApprovalsFace, id: str, answer: Any) -> None:
-    """What a person answered; raises Denied unless the call was approved now, so that it is not tried again for nothing."""
+    """Do what a person answered; raises Denied unless the call was approved now, so that it is not tried again for nothing."""
     content = (answer.content or {}) if isinstance(answer, types.ElicitResult) and answer.action == "accept" else None
     if content is None:
         raise Denied(f"Nobody decided; the approval {id[:8]} still waits.")
