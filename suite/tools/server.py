@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +26,9 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from suite.access.caller import Caller
 from suite.access.identify import FOUND
-from suite.errors import ApprovalNeeded, Denied, SuiteError
+from suite.errors import ApprovalNeeded, Denied, NotFound, SuiteError
 from suite.tools.desk import ApprovalsFace
-from suite.tools.prompts import PROMPTS, prompt
+from suite.tools.prompts import PROMPTS, Prompt, prompt
 from suite.tools.shelf import ShelfFace
 from suite.tools.tool import Tool, ToolResult, Watch
 
@@ -35,6 +36,7 @@ NAME = "local-ai-suite"
 PATH = "/mcp"
 SCOPE = "tools"
 MODERN = tuple(MODERN_PROTOCOL_VERSIONS)
+MOST_COMPLETED = 100  # values in one completion, by the protocol
 APPROVAL = "approval"  # the name of the question that is put to a person
 FORM: dict[str, Any] = {
     "type": "object", "required": ["decision", "reason", "key"],
@@ -73,7 +75,8 @@ class KeyVerifier:
         return AccessToken(token="***", client_id=f"{caller.actor}/{caller.key}", scopes=[SCOPE]) if caller is not None else None
 
 
-def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd: Path | None = None) -> Server[Any]:
+def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd: Path | None = None,
+               prompts: Mapping[str, Prompt] = PROMPTS) -> Server[Any]:
     """The SDK's server over `tools`; every call goes through their permission check. Relative paths start in `cwd`, else in the workspace.
 
     A refusal or failure is a result with `is_error`, its text the reason. A call that needs an approval is put to a person where
@@ -114,36 +117,85 @@ def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd:
     def schema(name: str) -> Mapping[str, Any] | None:
         return next((tool.schema for tool in tools.list() if tool.name == name), None)
 
-    async def list_resources(context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
-        items = await run_sync(shelf.list, _caller(context))
-        return types.ListResourcesResult(resources=[types.Resource(uri=item.uri, name=item.name, description=item.description, mime_type=item.mime)
-                                                    for item in items])
-
-    async def read_resource(context: ServerRequestContext[Any], params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        try:
-            item, text = await run_sync(shelf.read, str(params.uri), _caller(context))
-        except SuiteError as error:
-            raise MCPError(types.INVALID_PARAMS, str(error)) from error
-        return types.ReadResourceResult(contents=[types.TextResourceContents(uri=item.uri, mime_type=item.mime, text=text)])
-
+    reading = Reading(shelf, prompts)
     return Server(NAME, on_list_tools=list_tools, on_call_tool=call_tool, get_tool_input_schema=schema,
-                  on_list_resources=list_resources, on_read_resource=read_resource, on_list_prompts=_list_prompts, on_get_prompt=_get_prompt,
+                  on_list_resources=reading.list_resources, on_list_resource_templates=reading.list_templates, on_read_resource=reading.read,
+                  on_list_prompts=reading.list_prompts, on_get_prompt=reading.get_prompt, on_completion=reading.complete,
                   instructions="Tools of the Local AI Suite. Every call is checked against the caller's permissions and recorded.")
 
 
-async def _list_prompts(_context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-    return types.ListPromptsResult(prompts=[types.Prompt(name=one.name, description=one.description, arguments=[
-        types.PromptArgument(name=name, description=what, required=True) for name, what in one.arguments.items()]) for one in PROMPTS.values()])
+class Reading:
+    """What the SDK asks about resources and prompts; an error is an answer of its own, with our sentence in it."""
+
+    def __init__(self, shelf: ShelfFace, prompts: Mapping[str, Prompt]) -> None:
+        self.shelf, self.prompts = shelf, prompts
+
+    async def list_resources(self, context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        """What the caller may read."""
+        items = await run_sync(self.shelf.list, _caller(context))
+        return types.ListResourcesResult(resources=[types.Resource(uri=item.uri, name=item.name, description=item.description, mime_type=item.mime)
+                                                    for item in items])
+
+    async def list_templates(self, _context: ServerRequestContext[Any],
+                             _params: types.PaginatedRequestParams | None) -> types.ListResourceTemplatesResult:
+        """The addresses that can be built."""
+        return types.ListResourceTemplatesResult(resource_templates=[types.ResourceTemplate(
+            uri_template=item.uri, name=item.name, description=item.description, mime_type=item.mime) for item in self.shelf.templates])
+
+    async def read(self, context: ServerRequestContext[Any], params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        """One resource."""
+        return types.ReadResourceResult(contents=[await self._contents(context, str(params.uri))])
+
+    async def list_prompts(self, _context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+        """The prompts."""
+        return types.ListPromptsResult(prompts=[types.Prompt(name=one.name, description=one.description, arguments=[
+            types.PromptArgument(name=name, description=what, required=True) for name, what in one.arguments.items()])
+            for one in self.prompts.values()])
+
+    async def get_prompt(self, context: ServerRequestContext[Any], params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        """A filled prompt; what its arguments lead to comes first, since a model can often not read resources itself."""
+        given = params.arguments or {}
+        with _sentences():
+            asked = prompt(params.name, self.prompts)
+            text = asked.filled(given)
+        attached = [await self._contents(context, given[name]) for name in asked.attached]
+        parts = [*(types.EmbeddedResource(type="resource", resource=one) for one in attached), types.TextContent(type="text", text=text)]
+        return types.GetPromptResult(description=asked.description, messages=[types.PromptMessage(role="user", content=part) for part in parts])
+
+    async def complete(self, context: ServerRequestContext[Any], params: types.CompleteRequestParams) -> types.CompleteResult:
+        """Which of the listed addresses, or names in a template, have in them what was typed; other arguments are free text, and complete to none."""
+        with _sentences():
+            shape = self._shape(params)
+            items = [] if shape is None else await run_sync(self.shelf.list, _caller(context))
+        parts = [match[1] for item in items if shape is not None and (match := shape.fullmatch(item.uri))]
+        values = parts if isinstance(params.ref, types.PromptReference) else [unquote(part) for part in parts]  # a template's client quotes it again
+        found = [value for value in values if params.argument.value.casefold() in unquote(value).casefold()]
+        more = len(found) > MOST_COMPLETED
+        return types.CompleteResult(completion=types.Completion(values=found[:MOST_COMPLETED], total=len(found), has_more=more))
+
+    def _shape(self, params: types.CompleteRequestParams) -> re.Pattern[str] | None:
+        """The addresses that complete an argument, by the one group in them; None where none does. Raises NotFound."""
+        if isinstance(params.ref, types.PromptReference):
+            begins = prompt(params.ref.name, self.prompts).attached.get(params.argument.name)
+            return None if begins is None else re.compile(f"({re.escape(begins)}.*)")
+        if params.ref.uri not in (item.uri for item in self.shelf.templates):
+            raise NotFound(f"There is no template {params.ref.uri[:200]!r}; list the templates to see what there is.", param="uri")
+        begins, name, ends = params.ref.uri.partition("{" + params.argument.name + "}")
+        return re.compile(f"{re.escape(begins)}(.*){re.escape(ends)}") if name else None
+
+    async def _contents(self, context: ServerRequestContext[Any], uri: str) -> types.TextResourceContents:
+        with _sentences():
+            item, text = await run_sync(self.shelf.read, uri, _caller(context))
+        return types.TextResourceContents(uri=item.uri, mime_type=item.mime, text=text)
 
 
-async def _get_prompt(_context: ServerRequestContext[Any], params: types.GetPromptRequestParams) -> types.GetPromptResult:
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Errors of ours as the SDK's, which reach the client with their text."""
     try:
-        asked = prompt(params.name)
-        text = asked.filled(params.arguments or {})
+        yield
     except SuiteError as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from error
-    message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
-    return types.GetPromptResult(description=asked.description, messages=[message])
 
 
 def _described(tool: Tool) -> types.Tool:
@@ -235,7 +287,8 @@ def _caller(context: ServerRequestContext[Any]) -> Caller | None:
     return None if found is None else Caller(found.actor, found.key, "mcp")
 
 
-def mcp_app(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1") -> Any:
+def mcp_app(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, identify: Callable[[str], Caller | None], bind: str = "127.0.0.1",
+            prompts: Mapping[str, Prompt] = PROMPTS) -> Any:
     """The ASGI app (a Starlette app) that serves MCP at `/mcp` behind the bearer tokens by which `identify` knows somebody.
 
     Its lifespan must run: it owns the sessions. Hosts other than this machine and `bind` are refused.
@@ -244,8 +297,8 @@ def mcp_app(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, identif
     security = TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=[f"http://{h}" for h in hosts])
     # No authorization server stands behind a local key; the SDK only asks for its address to be well-formed, and nothing calls it.
     auth = AuthSettings(issuer_url="http://127.0.0.1:1/", resource_server_url=None, required_scopes=[SCOPE])
-    return mcp_server(tools, approvals, shelf).streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth,
-                                                 token_verifier=KeyVerifier(identify))
+    server = mcp_server(tools, approvals, shelf, prompts=prompts)
+    return server.streamable_http_app(streamable_http_path=PATH, transport_security=security, auth=auth, token_verifier=KeyVerifier(identify))
 
 
 def serve_stdio(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd: Path | None = None) -> None:
