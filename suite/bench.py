@@ -20,6 +20,7 @@ from suite.knowledge.evaluate import Evaluation, Question, evaluate
 from suite.knowledge.progress import shown
 from suite.knowledge.record import RETRIEVERS
 from suite.memory.feed import Feeding
+from suite.monitoring.monitoring import Monitoring
 from suite.runbooks import run as runbooks
 from suite.serving.listing import ModelTable
 from suite.serving.reply import Reply, ReplyStream
@@ -141,6 +142,11 @@ class Bench:
     def audit(self) -> TrailFace:
         """The audit trail: list (a DataFrame), verify, head."""
         return self._live(self._behind.trail)
+
+    @property
+    def monitoring(self) -> Monitoring:
+        """What is measured: targets, metrics, samples, as DataFrames."""
+        return Monitoring(self._live(self._behind).monitor)
 
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""

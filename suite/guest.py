@@ -17,7 +17,9 @@ from suite.http.remote_embedding import RemoteEmbedder
 from suite.http.remote_gateway import RemoteGateway
 from suite.http.remote_knowledge import RemoteKnowledge
 from suite.http.remote_memory import RemoteMemory
+from suite.http.remote_monitor import RemoteMonitor
 from suite.http.remote_tools import RemoteTools
+from suite.monitoring.table import MONITORING
 from suite.settings import Settings
 
 START_SECONDS = 600  # how long a host may take to load its models while a guest waits
@@ -41,6 +43,7 @@ class Guest:
     trail: RemoteTrail
     embedder: RemoteEmbedder
     backups: RemoteBackups
+    monitor: RemoteMonitor | None
     _clients: dict[str, Client]
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -88,11 +91,12 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     slow = settings.llm_request_timeout * 2
     waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
              **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
+    waits |= {part: ANSWER_SECONDS for part in (MONITORING,) if part in record.ports}
     clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
     gateway = RemoteGateway(clients["api-gateway"])
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
                   RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
-                  RemoteBackups(clients["api-gateway"]), clients)
+                  RemoteBackups(clients["api-gateway"]), RemoteMonitor(clients[MONITORING]) if MONITORING in clients else None, clients)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import backups, embedding, gateway, memory, model, retrieval, security, tools, vectors
+from suite.http import backups, embedding, gateway, memory, model, monitoring, retrieval, security, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE
 from suite.monitoring.probe import Part, State, bad, guarded
+from suite.monitoring.table import MONITORING
 
 FRONTS = {"security-admin": "mcp-server"}  # a port that is no part of its own, and the part that stands behind it
 KNOWING = ("mcp-server", "security-admin")  # the ports that API keys of actors open
@@ -28,7 +29,10 @@ class Served(Protocol):
     sessions: Any
     backups: Any
     metrics: Any
+    monitor: Any
     settings: Any
+
+    def address(self, port: str) -> str: ...
 
     def status(self) -> dict[str, Any]: ...
 
@@ -45,16 +49,21 @@ def apps(stack: Served) -> dict[str, Guard]:
         "security-admin": security.app(parts["mcp-server"], stack.admin, stack.sessions),
         "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
+    guarded_apps = {}
+    if stack.monitor is not None:
+        guarded_apps[MONITORING] = _guarded(stack, MONITORING, monitoring.app(stack.monitor, stack.address))
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
-    guarded_apps = {}
     for name, app in made.items():
         _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
-        add_problems(app)
-        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe,
-                                   stack.door if name in KNOWING else None)
+        guarded_apps[name] = _guarded(stack, name, app)
     return guarded_apps
+
+
+def _guarded(stack: Served, name: str, app: FastAPI) -> Guard:
+    add_problems(app)
+    return Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe, stack.door if name in KNOWING else None)
 
 
 def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:

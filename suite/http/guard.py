@@ -14,7 +14,7 @@ from suite.access.caller import Caller
 from suite.access.identify import FOUND, Door
 from suite.errors import Denied, SuiteError
 
-OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez"})
+OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/metrics/monitoring", "/-/ready"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 Scope = MutableMapping[str, Any]
