@@ -132,14 +132,6 @@ TABLE = (
     _row("suite_gpu_utilisation_ratio", "gauge", MONITORING, "ratio", "gpu", "How busy a card is."),
     _row("suite_gpu_temperature_celsius", "gauge", MONITORING, "degrees Celsius", "gpu", "A card's temperature."),
     _row("suite_gpu_power_watts", "gauge", MONITORING, "watts", "gpu", "A card's power draw."),
-    _row("suite_check_state", "gauge", MONITORING, "1 or 0", "phase check", "1 when a check last passed, else 0."),
-    _row("suite_check_age_seconds", "gauge", MONITORING, "seconds", "phase check", "Seconds since a check was last performed."),
-    _row("suite_log_lines_total", "counter", MONITORING, "lines", "level", "Lines written to the log."),
-    _row("suite_log_lost_total", "counter", MONITORING, "lines", "", "Lines that could not be written."),
-    _row("suite_log_last_line_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the log last took a line."),
-    _row("suite_alerts", "gauge", MONITORING, "alerts", "severity state", "Alerts by severity and state: pending, firing."),
-    _row("suite_notifications_total", "counter", MONITORING, "notifications", "sink outcome", "Notifications of alerts by sink: sent, or failed."),
-    _row("suite_evaluation_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the rules were last looked at."),
 )
 ROWS = {row.name: row for row in TABLE}
 

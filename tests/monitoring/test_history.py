@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_after_two_days_one_sample_of_five_minutes_is_left_and_after_thirty_none
     fine = [at for at in times if at >= end - FINE_SECONDS + DAY]
     assert np.diff(fine).max() == step  # the newest are all there
     thin = [(at, value) for at, value in zip(times, values, strict=True) if at < end - FINE_SECONDS - DAY]
-    assert thin and {round(b - a) for (a, _), (b, _) in zip(thin, thin[1:], strict=False)} == {THIN}
+    assert thin and {round(b - a) for (a, _), (b, _) in pairwise(thin)} == {THIN}
     assert all(value % 5 == 4 and at == begin + value * step for at, value in thin)  # the last of each five minutes, unchanged
     history.close()
 
@@ -157,6 +158,7 @@ def test_where_it_cannot_be_made_there_is_one_clear_error(tmp_path: Path) -> Non
 
 WRITER = """
 import sys
+from itertools import pairwise
 from pathlib import Path
 from suite.monitoring.history import History
 from suite.monitoring.sample import Sample
