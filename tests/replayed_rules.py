@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import prometheus_stage as stage
-from rule_histories import PROBES, SCRAPE, SCRAPES, SERIES, STEP, History, history
+from rule_histories import GROUP, LIMITS, PROBES, SCRAPE, SCRAPES, SERIES, STEP, History, history, theme
 
 from suite.monitoring.alert import FIRING
 from suite.monitoring.alerts import Alerts
@@ -34,7 +34,6 @@ BEGIN = 1_700_000_040  # a full minute
 LENGTH = SCRAPE * SCRAPES
 PERIOD = 4800  # seconds from one history's begin to the next: no window reaches back into the one before
 STEPS = range(0, LENGTH + 1, STEP)
-PART = 25  # histories in one question to the server, and in one file for promtool
 WORKERS = 2
 
 
@@ -61,7 +60,7 @@ def replay(histories: int, seed: int, folder: Path) -> Round:
     """Both comparisons of that many histories."""
     began, done = time.monotonic(), Round(histories, seed)
     rules = (*load_rules(), *PROBES)
-    numbers = [range(first, min(first + PART, histories)) for first in range(0, histories, PART)]
+    numbers = [range(first, min(first + GROUP, histories)) for first in range(0, histories, GROUP)]
     with stage.running(folder / "server") as server, ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
         server.write([({**labels, "__name__": metric}, _ms([-86_400]), [0.0]) for metric, labels in _all_series()])
         for group in numbers:
@@ -80,8 +79,6 @@ def replay(histories: int, seed: int, folder: Path) -> Round:
 
 def _all_series() -> Iterator[tuple[str, dict[str, str]]]:
     """Every series there may be, sorted: the server adds them up in the order in which it first saw them."""
-    from rule_histories import LIMITS
-
     found = []
     for metric, rows in SERIES.items():
         for labels in rows:
@@ -135,7 +132,7 @@ def _compare(server: stage.Server, rules: Sequence[Rule], group: range, ours: di
             mine, real = ours[rule.key, moment], theirs[moment]
             done.compared += 1
             done.held += len(real)
-            done.exact += sum(value == real.get(labels) for labels, value in mine.items())
+            done.exact += sum(repr(value) == repr(real.get(labels)) for labels, value in mine.items())
             if real:
                 done.rules.add(rule.key)
             if mine.keys() != real.keys() or any(not _same(value, real[labels]) for labels, value in mine.items()):
@@ -151,10 +148,10 @@ def _promtool(task: tuple[int, range, Path]) -> tuple[list[str], int]:
     seed, group, folder = task
     folder.mkdir(parents=True)
     rules, fired, tests = (*load_rules(), *PROBES), 0, []
-    (folder / FILE).write_text(rule_file(rules), encoding="utf-8")
+    themed = theme(rules, seed, group.start)
+    (folder / FILE).write_text(rule_file(themed), encoding="utf-8")
     for number in group:
-        made = history(rules, seed, number)
-        test, count = _rule_test(rules, made)
+        test, count = _rule_test(themed, history(rules, seed, number).untied())
         tests.append(test | {"name": f"seed {seed}, history {number}"})
         fired += count
     file = folder / "tests.yml"

@@ -14,7 +14,7 @@ from suite.monitoring.rule import Divisor, Matcher, Rule
 from suite.monitoring.samples import Series
 
 SCRAPE, SCRAPES, STEP = 15, 160, 60  # seconds between scrapes, scrapes of a history (40 minutes), seconds between evaluations
-CHOSEN = 7  # rules that a history is about; the series of the others are absent
+GROUP, THEME, CHOSEN = 20, 16, 7  # histories that share a theme, rules in a theme, rules of its theme that a history is about
 STALE = float("nan")
 HOST = {"job": "monitoring", "instance": "127.0.0.1:9090"}
 PARTS = {"api-gateway": 8000, "inference-chat": 8001, "rag": 8002, "embedding": 8003, "inference-code": 8004, "memory-api": 8005, "mcp-server": 8020,
@@ -22,6 +22,7 @@ PARTS = {"api-gateway": 8000, "inference-chat": 8001, "rag": 8002, "embedding": 
 LIMITS = {"suite_request_seconds": (0.1, 0.5, 1, 2, 3, 5), "suite_llm_request_seconds": (1, 10, 30, 60, 120),
           "suite_llm_first_token_seconds": (0.5, 2.5, 5, 10, 30), "suite_retrieval_stage_seconds": (0.1, 0.5, 1, 2, 5)}
 
+TIED = ("suite_requests_total", "suite_llm_requests_total", "suite_retrieval_queries_total")
 MOMENTS = ("probe_started_seconds",)  # their values are seconds since the history's begin
 PROBES = (  # what the packaged rules do not need of the language, but a rule file may say
     Rule("ProbeOld", "{job} began {value} ago.", "info", "probe_started_seconds", age=True, threshold=600, unit="seconds", hold=120),
@@ -94,6 +95,15 @@ class History:
     series: dict[Key, list[float | None]] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)  # ms by which a target's scrapes come after the full quarter minute
 
+    def untied(self) -> History:
+        """The same with counters of many series stretched, each by its own factor.
+
+        promtool adds series up in random order, and where a sum of integers hits a limit exactly the last bit then decides, differently each time.
+        """
+        chance = random.Random(f"untied {self.number}")
+        return History(self.number, {key: _stretched(values, chance.uniform(1, 1.001)) if key[0] in TIED else values
+                                     for key, values in self.series.items()}, self.late)
+
     def samples(self, begin: float, late: bool) -> Memory:
         """The history as a store whose first scrape was at `begin`; with `late`, targets are scraped at their own moments."""
         store = Memory()
@@ -129,11 +139,21 @@ class Memory:
         return cut
 
 
+def theme(rules: Sequence[Rule], seed: int, number: int) -> list[Rule]:
+    """The rules that histories of this number's group can move: some of all, and those that look at targets."""
+    chance = random.Random(f"{seed}/theme {number // GROUP}")
+    return [*chance.sample([rule for rule in rules if not _steady(rule)], THEME), *(rule for rule in rules if _steady(rule))]
+
+
+def _steady(rule: Rule) -> bool:
+    return rule.always or rule.metric == "up"
+
+
 def history(rules: Sequence[Rule], seed: int, number: int) -> History:
     """The history of that number; the same for the same seed."""
     chance = random.Random(f"{seed}/{number}")
     made = History(number, late={job: chance.choice([0, 0, chance.randrange(SCRAPE * 1000)]) for job in PARTS})
-    chosen = chance.sample([rule for rule in rules if not rule.always and rule.metric != "up"], CHOSEN)
+    chosen = chance.sample([rule for rule in theme(rules, seed, number) if not _steady(rule)], CHOSEN)
     _add(made, "up", SERIES["up"], [[1.0 if chance.random() < 0.998 else 0.0 for _ in range(SCRAPES)] for _ in PARTS])
     for rule in chosen:
         if rule.quantile is not None:
@@ -237,6 +257,10 @@ def _histogram(made: History, rule: Rule, chance: random.Random) -> None:
 def _begun_anew(steps: Sequence[float], again: int) -> list[float | None]:
     first = list(accumulate(float(step) for step in steps[:again]))
     return [*first, *accumulate(float(step) for step in steps[again:])]
+
+
+def _stretched(values: Sequence[float | None], factor: float) -> list[float | None]:
+    return [None if value is None else value * factor for value in values]
 
 
 def _outage(made: History, job: str, chance: random.Random) -> None:

@@ -56,8 +56,8 @@ def _within(series: Series, at: float, window: float, semantics: Semantics) -> t
     """Times in ms and values of the samples in the window before `at`."""
     times = np.rint(np.asarray(series.times) * 1000).astype(np.int64)
     end = round(at * 1000)
-    first = np.searchsorted(times, end - round(window * 1000), side="right" if semantics.left_open else "left")
-    last = np.searchsorted(times, end, side="right")
+    first = times.searchsorted(end - round(window * 1000), side="right" if semantics.left_open else "left")
+    last = times.searchsorted(end, side="right")
     return times[first:last], np.asarray(series.values)[first:last]
 
 
