@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from suite.errors import SettingsError
 from suite.monitoring.rule import OPS, SEVERITIES, UNITS, Divisor, Matcher, Rule, parse_duration
-from suite.monitoring.sentence import fields
+from suite.monitoring.sentence import fields, without_fields
 
 INTERVAL = 15.0  # seconds between two scrapes
 SCRAPES = 4  # that a window must hold, so that one that fails leaves two samples at each end of a gap
@@ -130,7 +131,7 @@ def _names(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _number(row: Mapping[str, Any], key: str) -> float:
     value = row.get(key, 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise SettingsError(f"has {key} = {value!r}; it must be a number.")
     return float(value)
 
@@ -156,6 +157,9 @@ def _check_form(rule: Rule) -> None:
         raise SettingsError(f"asks for {rule.minimum:g} events and counts none; only a quantile and a ratio over a window have a minimum.")
     if rule.each[0] and not rule.absent:
         raise SettingsError("has each without absent; remove it.")
+    for matchers in rule.missing():
+        for matcher in matchers:
+            Matcher.parse(str(matcher))  # the values of `each` too
     if rule.absent and (rule.function or rule.aggregate or rule.ratio or rule.quantile is not None or rule.age or rule.window):
         raise SettingsError("looks for what is absent and calculates with it; keep metric, matchers and each.")
 
@@ -188,6 +192,8 @@ def _check_threshold(rule: Rule) -> None:
 
 
 def _check_sentence(rule: Rule) -> None:
+    if re.search(r"[{}]", without_fields(rule.sentence)):
+        raise SettingsError(f"has a brace that belongs to no {{name}} in {rule.sentence!r}; remove it.")
     known = {"value", *rule.by, rule.each[0]} if rule.by or rule.aggregate or rule.absent or rule.always or rule.quantile is not None else None
     for name in fields(rule.sentence):
         if known is not None and name not in known | {matcher.label for matcher in rule.matchers if rule.absent}:

@@ -43,6 +43,8 @@ class Matcher:
             raise SettingsError(f"The matcher {text!r} cannot be read; write it like status=~\"5..\", without backslashes.")
         matcher = cls(*found.groups())
         if "~" in matcher.op:
+            if "(?" in matcher.value:
+                raise SettingsError(f"The matcher {text!r} holds (?, which Prometheus has not all of; write it without.")
             try:
                 re.compile(matcher.value)
             except re.error as error:

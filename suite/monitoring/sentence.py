@@ -15,6 +15,11 @@ def fields(sentence: str) -> list[str]:
     return _FIELD.findall(sentence)
 
 
+def without_fields(sentence: str) -> str:
+    """What the sentence says beside them."""
+    return _FIELD.sub("", sentence)
+
+
 def template(sentence: str, unit: str) -> str:
     """The sentence as a template of Prometheus' language."""
     scaled = _SCALED.get(unit, 'printf "%.4g"')

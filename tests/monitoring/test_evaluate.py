@@ -48,7 +48,7 @@ def test_a_marked_series_is_gone_until_its_next_sample() -> None:
 
 
 def test_marks_do_not_end_an_increase() -> None:
-    assert only(value(growth(60), Scene(10).add("c", [100.0, 110.0, GONE, 130.0, 140.0, 150.0]), 50, OLD)) == pytest.approx(60.0)
+    assert only(value(growth(60), Scene(10).add("c", [100.0, 110.0, GONE, 130.0, 140.0, GONE]), 50, OLD)) == pytest.approx(60.0)
 
 
 def test_an_increase_is_continued_to_the_windows_edges() -> None:
@@ -61,6 +61,7 @@ def test_a_series_that_begins_within_the_window_is_continued_by_half_a_distance(
     scene = Scene(10).add("c", [None] * 10 + [1000.0 + 10 * place for place in range(5)])
     assert only(value(growth(300), scene, 140)) == pytest.approx(40 + 5)
     assert only(value(growth(300), scene, 200)) == pytest.approx(40 + 5 + 5)  # and one that ended long ago, to the right
+    assert only(value(growth(300), scene, 200, OLD)) == pytest.approx(40 + 5 + 5)
 
 
 def test_no_counter_is_continued_below_zero() -> None:
