@@ -150,7 +150,7 @@ def _of_our_own(stats: dict[str, Any]) -> Iterator[Metric]:
     cached, read, first = stats["cached_tokens"], stats["prompt_tokens"], stats["first_token"]
     yield gauge_family("suite_serving_queue_depth", stats["waiting"])
     yield gauge_family("suite_serving_cache_hit_ratio", _ratio(cached, cached + read))
-    yield gauge_family("suite_serving_restarts", stats["restarts"])
+    yield counter_family("suite_serving_restarts_total", stats["restarts"])
     for name in ("requests", "refused", "cancelled", "failed"):
         yield counter_family(f"suite_serving_{name}_total", stats[name])
     yield counter_family("suite_serving_cached_tokens_total", cached)
