@@ -107,7 +107,7 @@ def _written(made: History) -> Iterator[tuple[dict[str, str], Any, Any]]:
 
 
 def _ours(task: tuple[int, range, Semantics]) -> dict[tuple[str, int], dict[tuple[tuple[str, str], ...], float]]:
-    """What our evaluator says: per rule and moment, the label sets that hold."""
+    """What our evaluator says: per rule and moment, the label sets that hold; nothing where none does."""
     seed, group, semantics = task
     rules, held = (*load_rules(), *PROBES), {}
     for number in group:
@@ -115,7 +115,9 @@ def _ours(task: tuple[int, range, Semantics]) -> dict[tuple[str, int], dict[tupl
         for rule in rules:
             for step in STEPS:
                 moment = _begin(number) + step
-                held[rule.key, moment] = {tuple(sorted(one.labels.items())): one.value for one in evaluate(rule, store, moment, semantics)}
+                found = evaluate(rule, store, moment, semantics)
+                if found:
+                    held[rule.key, moment] = {tuple(sorted(one.labels.items())): one.value for one in found}
     return held
 
 
@@ -129,7 +131,7 @@ def _compare(server: stage.Server, rules: Sequence[Rule], group: range, ours: di
                 if moment in theirs:
                     theirs[moment][labels] = float(value)
         for moment, number in moments.items():
-            mine, real = ours[rule.key, moment], theirs[moment]
+            mine, real = ours.get((rule.key, moment), {}), theirs[moment]
             done.compared += 1
             done.held += len(real)
             done.exact += sum(repr(value) == repr(real.get(labels)) for labels, value in mine.items())

@@ -34,6 +34,8 @@ PROBES = (  # what the packaged rules do not need of the language, but a rule fi
          ratio=Divisor("probe_level"), op="!=", threshold=0.5, unit="ratio"),
     Rule("ProbeRate", "{value} in a second at {instance}.", "info", "suite_requests_total", function="rate", window=300, threshold=0.2, unit="per_second",
          hold=180),
+    Rule("ProbeQuick", "Half of {alias} begins within {value}.", "info", "suite_llm_first_token_seconds", quantile=0.5, window=120, by=("alias",), op="<",
+         threshold=5, unit="seconds", minimum=3),
     Rule("ProbeGone", "No {shelf} at {job}.", "info", "probe_level", (Matcher("job", "=", "rag"),), absent=True, each=("shelf", ("a", "b")), hold=60),
 )
 
@@ -140,9 +142,11 @@ class Memory:
 
 
 def theme(rules: Sequence[Rule], seed: int, number: int) -> list[Rule]:
-    """The rules that histories of this number's group can move: some of all, and those that look at targets."""
-    chance = random.Random(f"{seed}/theme {number // GROUP}")
-    return [*chance.sample([rule for rule in rules if not _steady(rule)], THEME), *(rule for rule in rules if _steady(rule))]
+    """The rules that histories of this number's group can move: those that look at targets, and some of the others, dealt like cards so that all come."""
+    cards = [rule for rule in rules if not _steady(rule)]
+    random.Random(f"{seed}/theme").shuffle(cards)
+    first = number // GROUP * THEME
+    return [*(cards[place % len(cards)] for place in range(first, first + THEME)), *(rule for rule in rules if _steady(rule))]
 
 
 def _steady(rule: Rule) -> bool:
