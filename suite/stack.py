@@ -48,10 +48,8 @@ from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics
 from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import Part, guarded
-from suite.monitoring.scrape import Target
-from suite.monitoring.table import MONITORING
 from suite.runbooks.execute import execute
-from suite.series import give_series
+from suite.series import give_series, monitor, unwatched
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
@@ -117,8 +115,7 @@ class Stack:
     def _bind(self) -> dict[str, Any]:
         for attempt in range(AUTO_TRIES):
             self.ports = choose_ports(self.settings.port_base)
-            if not self.settings.monitoring_enabled:
-                del self.ports[MONITORING]
+            self.ports = {name: port for name, port in self.ports.items() if name not in unwatched(self.settings)}
             sockets: dict[str, Any] = {}
             try:
                 for part, port in self.ports.items():
@@ -191,9 +188,8 @@ class Stack:
         """Have the targets looked at; the first round is made once the ports are served."""
         self.monitor: Monitor | None = None
         if self.settings.monitoring_enabled:
-            own = {MONITORING: f"/metrics/{MONITORING}"}
-            targets = [Target(job, self.address(job), f"http://{self.address(job)}{own.get(job, '/metrics')}") for job in self.ports]
-            self.monitor = Monitor(self.metrics, targets, self.data / "monitoring", self.settings.monitoring_interval, self.settings.monitoring_days)
+            self.monitor = monitor(self.metrics, self.data / "monitoring", {job: self.address(job) for job in self.ports}, self.settings,
+                                   self.tools.mail.send)
             self._closers.append(self.monitor.close)
 
     def address(self, port: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import backups, embedding, gateway, memory, model, monitoring, retrieval, security, tools, vectors
+from suite.http import alerts, backups, embedding, gateway, memory, model, monitoring, retrieval, security, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE
@@ -52,6 +52,8 @@ def apps(stack: Served) -> dict[str, Guard]:
     guarded_apps = {}
     if stack.monitor is not None:
         guarded_apps[MONITORING] = _guarded(stack, MONITORING, monitoring.app(stack.monitor, stack.address))
+        if stack.settings.alertmanager_enabled:
+            guarded_apps["alerts"] = _guarded(stack, "alerts", alerts.app(stack.monitor.watch))
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)

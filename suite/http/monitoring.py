@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 
+from suite.monitoring.alert import Alert
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
+from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
-from suite.monitoring.rule import Matcher
+from suite.monitoring.promql import expression
+from suite.monitoring.rule import Matcher, Rule
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
 from suite.monitoring.table import MONITORING
+from suite.monitoring.watch import Watch
 
 
 class Monitored(Protocol):
     """The monitoring of a stack."""
 
     metrics: Metrics
+    watch: Watch
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two rounds."""
 
     def targets(self) -> list[Scraped]:
         """How each target was found last."""
@@ -60,6 +68,15 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
     def targets() -> dict[str, Any]:
         return {"status": "success", "data": {"activeTargets": [_target(one) for one in monitor.targets()], "droppedTargets": []}}
 
+    @served.get("/api/v1/rules")
+    def rules() -> dict[str, Any]:
+        return {"status": "success", "data": {"groups": [{"name": "suite", "interval": monitor.interval, "file": "rules.toml",
+                                                          "rules": [_rule(monitor.watch, rule) for rule in monitor.watch.rules]}]}}
+
+    @served.get("/api/v1/alerts")
+    def alerts() -> dict[str, Any]:
+        return {"status": "success", "data": {"alerts": [_alert(alert) for alert in monitor.watch.active()]}}
+
     @served.get("/api/v1/label/__name__/values")
     def names() -> dict[str, Any]:
         return {"status": "success", "data": monitor.names()}
@@ -74,6 +91,20 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
     return served
 
 
+def _rule(watch: Watch, rule: Rule) -> dict[str, Any]:
+    mine = [alert for alert in watch.active() if alert.rule == rule.key]
+    state = "firing" if any(alert.state == "firing" for alert in mine) else "pending" if mine else "inactive"
+    why = watch.failed().get(rule.key, "")
+    return {"type": "alerting", "name": rule.name, "query": expression(rule), "duration": rule.hold, "labels": {"severity": rule.severity},
+            "annotations": {"summary": rule.sentence}, "state": state, "health": "err" if why else "ok" if watch.looked else "unknown",
+            "lastError": why, "lastEvaluation": moment(watch.looked or 0.0), "alerts": [_alert(alert) for alert in mine]}
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {"labels": dict(alert.labels), "annotations": {"summary": alert.summary}, "state": alert.state, "activeAt": moment(alert.active_since),
+            "value": repr(alert.value)}
+
+
 def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
@@ -81,4 +112,4 @@ def _number(value: float) -> float | str:
 def _target(one: Scraped) -> dict[str, Any]:
     labels = {"instance": one.target.instance, "job": one.target.job}
     return {"labels": labels, "discoveredLabels": {}, "scrapePool": one.target.job, "scrapeUrl": one.target.url, "lastError": one.error,
-            "lastScrape": datetime.fromtimestamp(one.at, UTC).isoformat(), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down"}
+            "lastScrape": moment(one.at), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down"}

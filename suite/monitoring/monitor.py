@@ -12,31 +12,39 @@ from suite.monitoring.history import History
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import State, bad, good
 from suite.monitoring.recent import Recent
-from suite.monitoring.rule import Matcher
+from suite.monitoring.rule import Matcher, Rule
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped, Scraper, Target
+from suite.monitoring.watch import NOBODY, Told, Watch
 
 LATE = 3  # rounds that may be missed before monitoring counts as stopped
 
 
 class Monitor:
-    """What port 9090 and panels read. `folder` holds the history; `targets` are scraped every `interval` seconds."""
+    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at."""
 
-    def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, interval: float = 15.0, days: float = 30.0,
-                 clock: Callable[[], float] = time.time) -> None:
-        """Open the history; raises StorageError when it cannot be."""
+    def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, rules: Sequence[Rule] = (), told: Told = NOBODY,
+                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
+        """Open the history; raises StorageError when it, or what fired before, cannot be read."""
         self.metrics, self.recent, self._clock = metrics, Recent(), clock
         self.history = History(folder, days)
-        self.scraper = Scraper(metrics, targets, (self.recent, self.history), interval, clock=clock)
+        self.watch = Watch(rules, self.recent, folder, told, clock=clock)
+        self.scraper = Scraper(metrics, targets, (self.recent, self.history), interval, then=self.watch.look, clock=clock)
 
     def start(self) -> None:
         """Begin to look."""
         self.scraper.start()
 
     def close(self) -> None:
-        """End the thread and close the history."""
+        """End the thread, send what waits to be told, and close the history."""
         self.scraper.close()
+        self.watch.close()
         self.history.close()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two rounds."""
+        return self.scraper.interval
 
     def targets(self) -> list[Scraped]:
         """How each target was found last."""
@@ -61,4 +69,7 @@ class Monitor:
             return bad("Monitoring has made no round yet; ask again in a moment.", **facts)
         age = self._clock() - max(one.at for one in states)
         facts["age_s"] = round(age, 3)
+        failed = self.watch.failed()
+        if failed:
+            return bad(*(f"Rule {key} cannot be evaluated: {why}" for key, why in failed.items()), **facts)
         return bad(f"Monitoring has not looked for {age:.0f} s; see the log, and start the stack again.", **facts) if age > late else good(**facts)

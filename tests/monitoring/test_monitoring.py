@@ -79,7 +79,7 @@ def test_every_metric_of_the_table_is_given_by_its_target_with_its_kind_labels_a
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_metric_says_its_unit_at_its_end(row: object) -> None:
-    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "degrees Celsius": "_celsius"}
+    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius"}
     end = ends.get(row.unit, "_total" if row.kind == "counter" else "")
     assert row.name.endswith(end) and row.sentence.endswith(".") and row.name.startswith("suite_")
     assert row.kind != "histogram" or (row.limit and row.unit == "seconds")
@@ -128,7 +128,7 @@ def test_all_targets_are_up_and_their_samples_become_tables(bench: Bench) -> Non
     found = bench.monitoring.samples("suite_tool_calls_total", since=600, job="mcp-server")
     assert {"at", "value", "tool", "outcome", "job", "instance"} == set(found.columns) and found["value"].max() >= 1
     known = bench.monitoring.metrics().set_index("name")
-    assert known.loc["suite_tool_calls_total", "unit"] == "calls" and known.loc["suite_request_seconds_bucket", "kind"] == "histogram"
+    assert known.loc["suite_tool_calls_total", "unit"] == "count" and known.loc["suite_request_seconds_bucket", "kind"] == "histogram"
     assert known.loc["up", "sentence"] == ""
 
 
