@@ -16,6 +16,7 @@ from suite.http.remote_backups import RemoteBackups
 from suite.http.remote_embedding import RemoteEmbedder
 from suite.http.remote_gateway import RemoteGateway
 from suite.http.remote_knowledge import RemoteKnowledge
+from suite.http.remote_logs import RemoteLogs
 from suite.http.remote_memory import RemoteMemory
 from suite.http.remote_tools import RemoteTools
 from suite.settings import Settings
@@ -41,6 +42,7 @@ class Guest:
     trail: RemoteTrail
     embedder: RemoteEmbedder
     backups: RemoteBackups
+    logs: RemoteLogs
     _clients: dict[str, Client]
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -87,12 +89,13 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     token = record.token()
     slow = settings.llm_request_timeout * 2
     waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
-             **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
-    clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
-    gateway = RemoteGateway(clients["api-gateway"])
+             "logs": ANSWER_SECONDS, **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
+    clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items() if part in record.ports}
+    stopped = threading.Event()
+    gateway, logs = RemoteGateway(clients["api-gateway"]), RemoteLogs(clients.get("logs", clients["api-gateway"]), stopped.is_set)
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
                   RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
-                  RemoteBackups(clients["api-gateway"]), clients)
+                  RemoteBackups(clients["api-gateway"]), logs, clients, stopped)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

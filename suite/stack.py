@@ -49,7 +49,9 @@ from suite.maintainer.maintainer import Maintainer
 from suite.maintainer.series import MaintainerSeries
 from suite.memory.memory import Memory
 from suite.memory.series import MemorySeries
-from suite.monitoring.log import FileLog
+from suite.monitoring.log import open_log
+from suite.monitoring.log_series import LogSeries
+from suite.monitoring.logs import Logs
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
@@ -133,8 +135,7 @@ class Stack:
     def _build(self) -> None:
         """Make every part in the order of the sentence in DESIGN.md; none of them loads anything yet."""
         s, data = self.settings, self.data
-        self.log = FileLog(data / "logs", s.log_level)
-        self._closers.append(self.log.close)
+        self._open_log()
         self._finish_restore()
         self.storage: Storage = open_storage(s.database_url, data / "sqlite", keep=partial(before_migration, data / "backups"))
         self._closers.append(self.storage.close)
@@ -196,6 +197,12 @@ class Stack:
         for name, part in self.parts.items():
             self._give(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready)))
 
+    def _open_log(self) -> None:
+        self.log = open_log(self.settings, self.data / "logs")
+        self._closers.append(self.log.close)
+        self.logs = Logs(self.log.reader, self.stopped.is_set)
+        self._give(MONITORING, LogSeries(self.log))
+
     def _give(self, job: str, series: Any) -> None:
         self.metrics.registry(job).register(series)
 
@@ -215,7 +222,7 @@ class Stack:
         except SettingsError as error:
             raise SettingsError(f"MEMORY_BACKUP_CRON is {s.memory_backup_cron!r} but must be a local time HH:MM, such as 03:00.") from error
         expiry = Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval)
-        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup]
+        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup, Job("logs", self.log.tidy, every=3600.0)]
 
     def backup(self) -> dict[str, Any]:
         """What happens daily: make a snapshot, restore it into a scratch folder, and delete those that newer ones stand for.

@@ -138,6 +138,7 @@ TABLE = (
     _row("suite_check_age_seconds", "gauge", MONITORING, "seconds", "phase check", "Seconds since a check was last performed."),
     _row("suite_log_lines_total", "counter", MONITORING, "lines", "level", "Lines written to the log."),
     _row("suite_log_lost_total", "counter", MONITORING, "lines", "", "Lines that could not be written."),
+    _row("suite_log_unshipped_total", "counter", MONITORING, "lines", "", "Lines that the Loki of LOKI_URL did not get."),
     _row("suite_log_last_line_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the log last took a line."),
     _row("suite_alerts", "gauge", MONITORING, "alerts", "severity state", "Alerts by severity and state: pending, firing."),
     _row("suite_notifications_total", "counter", MONITORING, "notifications", "sink outcome", "Notifications of alerts by sink: sent, or failed."),
