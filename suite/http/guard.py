@@ -16,8 +16,8 @@ from suite.access.identify import FOUND, Door
 from suite.errors import Denied, SuiteError
 from suite.monitoring.request_context import enter
 
-OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez"})
-PROBES = OPEN_PATHS | {"/live", "/ready"}  # asked every few seconds by whoever watches
+OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/ready"})
+PROBES = OPEN_PATHS | {"/live"}  # asked every few seconds by whoever watches
 READS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger("suite.http")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})

@@ -66,9 +66,10 @@ def parsed(line: bytes | str) -> dict[str, Any] | None:
         datetime.fromisoformat(at)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return {"at": at, "level": level, "service": row.get("service") or STACK, "logger": str(row.get("logger", "")),
-            "message": str(row.get("message", "")), "request_id": row.get("request_id"), "trace": row.get("trace"), "error": row.get("error"),
-            "extra": row.get("extra") or {}, "thread": row.get("thread")}
+    texts = {name: row[name] if isinstance(row.get(name), str) else None for name in ("request_id", "trace", "error", "thread")}
+    service, extra = row.get("service"), row.get("extra")
+    return {"at": at, "level": level, "service": service if isinstance(service, str) else STACK, "logger": str(row.get("logger", "")),
+            "message": str(row.get("message", "")), **texts, "extra": extra if isinstance(extra, dict) else {}}
 
 
 def without_form(record: logging.LogRecord, error: Exception) -> str:

@@ -103,7 +103,7 @@ class Shipper:
         """Whether the batch is done with: taken, or refused for good."""
         try:
             answer = self._client.post(self._url, content=body(batch))
-        except httpx.HTTPError as error:
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: whatever it is, the next try may do better
             return self._failed(f"{self._url} does not answer ({type(error).__name__})")
         if answer.is_success:
             if self._failing:
@@ -162,7 +162,7 @@ def _push_url(url: str) -> str:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
         parsed = httpx.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or not 0 < (parsed.port or 80) < 65_536:
         raise SettingsError(f"LOKI_URL is {str(url).rpartition('@')[2][:120]!r} but must be such as http://127.0.0.1:3100 (who logs in there is "
                             "LOKI_USER with LOKI_TOKEN).")
     return str(url).rstrip("/").removesuffix(PUSH) + PUSH
