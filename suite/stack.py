@@ -116,6 +116,8 @@ class Stack:
             self.stop()
             raise
         self.starting = False
+        log.info("version %s is up, profile %s, stage %s, gateway on port %d", __version__, self.settings.profile, self.settings.stage,
+                 self.ports["api-gateway"])
 
     def _bind(self) -> dict[str, Any]:
         for attempt in range(AUTO_TRIES):
