@@ -20,7 +20,10 @@ from suite.knowledge.evaluate import Evaluation, Question, evaluate
 from suite.knowledge.progress import shown
 from suite.knowledge.record import RETRIEVERS
 from suite.memory.feed import Feeding
+from suite.monitoring.log_follow import Following
+from suite.monitoring.log_query import Moment
 from suite.monitoring.monitoring import Monitoring
+from suite.monitoring.request_context import enter_call
 from suite.runbooks import run as runbooks
 from suite.serving.listing import ModelTable
 from suite.serving.reply import Reply, ReplyStream
@@ -32,6 +35,7 @@ from suite.tools.trail import TrailFace
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from suite.backup.backups import Backups
     from suite.memory.memory import Memory
@@ -148,6 +152,18 @@ class Bench:
         """What is measured: targets, metrics, samples, as DataFrames."""
         return Monitoring(self._live(self._behind).monitor)
 
+    def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",
+             n: int = 100, follow: bool = False) -> pd.DataFrame | Following:
+        """The newest `n` lines of the log that fit, the oldest of them first, as a table; `level` is the least one.
+
+        Times are such as "30m", "12h", "2026-01-31T08:00", a datetime or seconds since 1970. With `follow` it gives an iterator of the lines that
+        are written from now on: `for` waits for them, `async for` leaves the kernel free, `.new()` does not wait; `close()` ends it. Raises
+        BadRequest.
+        """
+        face = self._live(self._behind.logs)
+        asked = {"since": since, "until": until, "level": level, "service": service, "contains": contains, "request_id": request_id, "n": n}
+        return face.follow(**asked) if follow else face.read(**asked)
+
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""
         self.status()  # a bench whose host has ended must not run the book on another stack
@@ -183,6 +199,7 @@ class Bench:
     def _live(self, face: Any) -> Any:
         if self.stopped:
             raise HostGone("This bench was stopped; call suite.start() for a new one.")
+        enter_call()
         return face
 
     def __repr__(self) -> str:

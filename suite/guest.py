@@ -16,6 +16,7 @@ from suite.http.remote_backups import RemoteBackups
 from suite.http.remote_embedding import RemoteEmbedder
 from suite.http.remote_gateway import RemoteGateway
 from suite.http.remote_knowledge import RemoteKnowledge
+from suite.http.remote_logs import RemoteLogs
 from suite.http.remote_memory import RemoteMemory
 from suite.http.remote_monitor import RemoteMonitor
 from suite.http.remote_tools import RemoteTools
@@ -44,6 +45,7 @@ class Guest:
     embedder: RemoteEmbedder
     backups: RemoteBackups
     monitor: RemoteMonitor | None
+    logs: RemoteLogs
     _clients: dict[str, Client]
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -90,13 +92,14 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     token = record.token()
     slow = settings.llm_request_timeout * 2
     waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
-             **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
-    waits |= {part: ANSWER_SECONDS for part in (MONITORING,) if part in record.ports}
-    clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items()}
-    gateway = RemoteGateway(clients["api-gateway"])
+             "logs": ANSWER_SECONDS, MONITORING: ANSWER_SECONDS, **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
+    clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items() if part in record.ports}
+    stopped = threading.Event()
+    gateway, logs = RemoteGateway(clients["api-gateway"]), RemoteLogs(clients["logs"], stopped.is_set)
+    watched = RemoteMonitor(clients[MONITORING]) if MONITORING in clients else None
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
                   RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
-                  RemoteBackups(clients["api-gateway"]), RemoteMonitor(clients[MONITORING]) if MONITORING in clients else None, clients)
+                  RemoteBackups(clients["api-gateway"]), watched, logs, clients, stopped)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

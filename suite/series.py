@@ -26,7 +26,7 @@ from suite.monitoring.watch import Told, WatchSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
 
-ALERTS = "alerts"
+ALERTS, LOGS = "alerts", "logs"  # ports that give no metrics of their own; their requests are counted at MONITORING
 
 
 class WatchSettings(Protocol):
@@ -80,7 +80,7 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     Raises SettingsError for rules that cannot work, StorageError when what was seen before cannot be read.
     """
     own = {MONITORING: f"/metrics/{MONITORING}"}
-    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job != ALERTS]
+    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in (ALERTS, LOGS)]
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days)
     metrics.registry(MONITORING).register(WatchSeries(made.watch))

@@ -44,10 +44,13 @@ from suite.knowledge.series import KnowledgeSeries
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer
 from suite.memory.memory import Memory
-from suite.monitoring.log import FileLog
+from suite.monitoring.log import open_log
+from suite.monitoring.log_series import LogSeries
+from suite.monitoring.logs import Logs
 from suite.monitoring.metric import Metrics
 from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import Part, guarded
+from suite.monitoring.table import MONITORING
 from suite.runbooks.execute import execute
 from suite.series import give_series, monitor, unwatched
 from suite.serving.catalog import profile
@@ -111,6 +114,8 @@ class Stack:
             self.stop()
             raise
         self.starting = False
+        log.info("version %s is up, profile %s, stage %s, gateway on port %d", __version__, self.settings.profile, self.settings.stage,
+                 self.ports["api-gateway"])
 
     def _bind(self) -> dict[str, Any]:
         for attempt in range(AUTO_TRIES):
@@ -131,8 +136,7 @@ class Stack:
     def _build(self) -> None:
         """Make every part in the order of the sentence in DESIGN.md; none of them loads anything yet."""
         s, data = self.settings, self.data
-        self.log = FileLog(data / "logs", s.log_level)
-        self._closers.append(self.log.close)
+        self._open_log()
         self._finish_restore()
         self.storage: Storage = open_storage(s.database_url, data / "sqlite", keep=partial(before_migration, data / "backups"))
         self._closers.append(self.storage.close)
@@ -196,6 +200,12 @@ class Stack:
         """Host and port where one of the ports can be reached from this machine."""
         return self.record.url(port).removeprefix("http://")
 
+    def _open_log(self) -> None:
+        self.log = open_log(self.settings, self.data / "logs")
+        self._closers.append(self.log.close)
+        self.logs = Logs(self.log.reader, self.stopped.is_set)
+        self.metrics.registry(MONITORING).register(LogSeries(self.log))
+
     def _note_reply(self, usage: Usage) -> None:
         self.usage.record(usage)
         self._replies.observe(usage)
@@ -212,7 +222,7 @@ class Stack:
         except SettingsError as error:
             raise SettingsError(f"MEMORY_BACKUP_CRON is {s.memory_backup_cron!r} but must be a local time HH:MM, such as 03:00.") from error
         expiry = Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval)
-        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup]
+        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup, Job("logs", self.log.tidy, every=3600.0)]
 
     def backup(self) -> dict[str, Any]:
         """What happens daily: make a snapshot, restore it into a scratch folder, and delete those that newer ones stand for.

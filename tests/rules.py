@@ -39,14 +39,14 @@ OWNERS = {
     "llguidance": {"suite/serving"}, "huggingface_hub": {"suite/serving"}, "pynvml": {"suite/monitoring"},
     "fastembed": {"suite/embedding"}, "onnx": {"suite/embedding"}, "safetensors": {"suite/embedding"}, "kiwipiepy": {"suite/text"}, "py_rust_stemmers": {"suite/text"},
     "dask": {"suite/knowledge/scale.py"}, "distributed": {"suite/knowledge/scale.py"},
-    "playwright": {"suite/tools/builtin"}, "limits": {"suite/access"},
+    "playwright": {"suite/tools/builtin"}, "limits": {"suite/access"}, "structlog": {"suite/monitoring"}, "opentelemetry": {"suite/monitoring"},
     "mcp": {"suite/tools/server.py", "suite/benchmark/tools_mcp.py"}, "papermill": {"suite/runbooks"}, "nbformat": {"suite/runbooks"}, "ipywidgets": {"suite/panels"},
     "fastapi": {"suite/http"}, "uvicorn": {"suite/http"}, "starlette": {"suite/http"}, "alembic": {"suite/storage"},
     "sqlalchemy": {"suite/storage", "suite/access", "suite/memory", "suite/knowledge", "suite/maintainer", "suite/usage"},
 }
 HEAVY = ("llama_cpp", "fastembed", "onnx", "onnxruntime", "qdrant_edge", "qdrant_client", "sqlalchemy", "alembic", "fastapi", "uvicorn", "mcp",
          "papermill", "nbformat", "pandas", "numpy", "IPython", "ipywidgets", "httpx", "pydantic", "huggingface_hub",
-         "llguidance", "pynvml", "dask", "distributed", "playwright", "limits")
+         "llguidance", "pynvml", "dask", "distributed", "playwright", "limits", "structlog", "opentelemetry")
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path, ast.Module]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import shutil
 import socket
@@ -27,6 +28,7 @@ from suite.knowledge import scale
 from suite.knowledge.context import tokens
 from suite.knowledge.knowledge import Knowledge
 from suite.knowledge.read import Reader
+from suite.monitoring.log import open_log
 from suite.serving.catalog import profile
 from suite.serving.random_model import Shape, write
 from suite.serving.request import Request
@@ -51,7 +53,7 @@ def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (work / "note.md").write_text(TEXT, encoding="utf-8")
     values = {
         "models_dir": str(models), "workspace_dir": str(work), "workspace_roots": str(further), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
-        "log_level": "DEBUG", "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
+        "log_level": "DEBUG", "loki_retention": 60, "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
         "llama_threads": 1, "llama_ctx": 512, "llama_batch": 64, "api_gateway_chat_model": "talk", "api_gateway_code_model": "program",
         "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 16, "rag_chunk_overlap": 0,
         "rag_context_tokens": 40, "rag_cache_hours": 0.0,
@@ -477,6 +479,31 @@ def effect_of_log_level(odd: Any, tmp_path: Path) -> bool:
     return "a line for debugging only" in odd.log.file.read_text(encoding="utf-8")
 
 
+def effect_of_loki_retention(odd: Any, folder: Path) -> bool:
+    """A file whose lines are older is deleted when the log is opened, and lines that are older are not shown."""
+    logs = folder / "logs"
+    logs.mkdir()
+    old = logs / "suite.jsonl.1"
+    for days, kept in ((60, True), (30, False)):
+        old.write_text("{}\n", encoding="utf-8")
+        os.utime(old, (0, time.time() - 40 * 86_400))
+        open_log(load({"loki_retention": days}, {}), logs).close()
+        if old.exists() is not kept:
+            return False
+    return odd.settings.loki_retention == 60 and odd.log.tidy() == {"deleted": []}
+
+
+def effect_of_loki(_: Any, folder: Path) -> bool:
+    """Lines go to that server, by that login."""
+    from loki_stage import loki
+
+    with loki() as stand:
+        log = open_log(load({"loki_url": stand.url, "loki_user": "me", "loki_token": "tok"}, {}), folder)
+        logging.getLogger("suite").warning("a line for Loki")
+        log.close()
+        return stand.messages() == ["a line for Loki"] and stand.requests[0]["authorization"] == "Basic bWU6dG9r"
+
+
 def effect_of_database_url(odd: Any, tmp_path: Path) -> bool:
     with benches.throwaway(models_dir=str(odd.settings.models_dir), database_url=f"sqlite:///{tmp_path / 'mine.db'}") as (stack, _):
         return stack.storage.file == tmp_path / "mine.db" and not (stack.data / "sqlite" / "suite.db").exists()
@@ -561,6 +588,8 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "port_base": effect_of_port_base,
     "database_url": effect_of_database_url,
     "log_level": effect_of_log_level,
+    "loki_retention": effect_of_loki_retention,
+    **dict.fromkeys(("loki_url", "loki_user", "loki_token"), effect_of_loki),
     "chat_model": lambda odd, _: odd.parts["inference-chat"].info()["file"] == "mine.gguf",
     "code_model": lambda odd, _: odd.parts["inference-code"].info()["file"] == "other.gguf",
     "chat_n_gpu_layers": lambda odd, _: odd.parts["inference-chat"].info()["n_gpu_layers"] == 1,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from suite import render
 from suite.errors import BadRequest
 from suite.settings import load
+from suite.text.moment import moment as meant
 
-UNITS = {"m": 60, "h": 3600, "d": 86_400}
 COLUMNS = ("who", "alias", "model", "requests", "fallbacks", "cancelled", "failed", "prompt_tokens", "cached", "tokens", "seconds")
 
 
@@ -37,15 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
 def moment(since: str, now: float, option: str = "--since") -> float:
     """The moment that `--since` (or another option) means, in UTC seconds. Raises BadRequest for a text that is none."""
-    text = since.strip()
-    if not text:
+    if not since.strip():
         return 0.0
-    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
-    if found:
-        return now - int(found[1]) * UNITS[found[2]]
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
+        return meant(since, now)
+    except ValueError:
         raise BadRequest(f"{option} is {since[:80]!r} but must be such as 30m, 12h, 7d, 2026-01-31 or 2026-01-31T08:00.",
                          param=option.lstrip("-")) from None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import alerts, backups, embedding, gateway, memory, model, monitoring, retrieval, security, tools, vectors
+from suite.http import alerts, backups, embedding, gateway, logs, memory, model, monitoring, retrieval, security, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE
@@ -30,6 +31,7 @@ class Served(Protocol):
     backups: Any
     metrics: Any
     monitor: Any
+    log: Any
     settings: Any
 
     def address(self, port: str) -> str: ...
@@ -49,23 +51,26 @@ def apps(stack: Served) -> dict[str, Guard]:
         "security-admin": security.app(parts["mcp-server"], stack.admin, stack.sessions),
         "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
-    guarded_apps = {}
+    watching: dict[str, FastAPI] = {"logs": logs.app(stack.log)}
     if stack.monitor is not None:
-        guarded_apps[MONITORING] = _guarded(stack, MONITORING, monitoring.app(stack.monitor, stack.address))
+        watching[MONITORING] = monitoring.app(stack.monitor, stack.address)
         if stack.settings.alertmanager_enabled:
-            guarded_apps["alerts"] = _guarded(stack, "alerts", alerts.app(stack.monitor.watch))
+            watching["alerts"] = alerts.app(stack.monitor.watch)
+    guarded_apps = {name: _guarded(stack, name, app, MONITORING) for name, app in watching.items()}
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
     for name, app in made.items():
         _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
-        guarded_apps[name] = _guarded(stack, name, app)
+        guarded_apps[name] = _guarded(stack, name, app, name)
     return guarded_apps
 
 
-def _guarded(stack: Served, name: str, app: FastAPI) -> Guard:
+def _guarded(stack: Served, name: str, app: FastAPI, target: str) -> Guard:
+    """The app behind its door; its requests are counted at that target of whoever scrapes."""
     add_problems(app)
-    return Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe, stack.door if name in KNOWING else None)
+    return Guard(app, name, stack.key.matches, stack.settings.bind, partial(stack.metrics.observe, target),
+                 stack.door if name in KNOWING else None)
 
 
 def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from suite.errors import HostGone, from_dict
+from suite.monitoring.request_context import outgoing
 
 ACCEPTED = 202  # only for what waits for an approval, which is an error here: there is no result yet
 
@@ -22,6 +23,8 @@ class Client(httpx.Client):
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send a request; raises the SuiteError that the response carries, or HostGone."""
+        for name, value in outgoing().items():  # so that the host's lines about it carry the caller's id
+            request.headers.setdefault(name, value)
         try:
             response = super().send(request, **options)
         except httpx.TimeoutException as error:

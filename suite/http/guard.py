@@ -1,8 +1,9 @@
-"""The door of every port: Host and Origin are checked, then the token, then the request is counted. No CORS."""
+"""The door of every port: the request gets its id, Host and Origin are checked, then the token, then it is counted and noted. No CORS."""
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -13,8 +14,12 @@ from suite.access.apikey import PREFIX
 from suite.access.caller import Caller
 from suite.access.identify import FOUND, Door
 from suite.errors import Denied, SuiteError
+from suite.monitoring.request_context import enter
 
-OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/metrics/monitoring", "/-/ready"})
+OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/ready", "/-/ready", "/metrics/monitoring"})
+PROBES = OPEN_PATHS | {"/live"}  # asked every few seconds by whoever watches
+READS = ("GET", "HEAD", "OPTIONS")
+log = logging.getLogger("suite.http")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 Scope = MutableMapping[str, Any]
@@ -38,14 +43,16 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began, status = time.monotonic(), 500
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        known_as = (b"x-request-id", enter(self.part, headers.get("x-request-id", ""), headers.get("traceparent", "")).id.encode("ascii"))
 
         async def watched(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), known_as]}
             await send(message)
 
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             caller = await self._caller(headers)
             error, code = self._refusal(scope["path"], headers, caller)
@@ -56,7 +63,9 @@ class Guard:
                 await _answer(watched, error, code)
         finally:
             route = getattr(scope.get("route"), "path", "") or ("refused" if status in (401, 403, 421) else "other")
-            self.observe(self.part, route, status, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self.observe(self.part, route, status, seconds)
+            note(scope["method"], scope["path"], status, seconds)
 
     def _refusal(self, path: str, headers: dict[str, str], caller: Caller | None) -> tuple[SuiteError | None, int]:
         host = headers.get("host", "")
@@ -82,6 +91,18 @@ class Guard:
             caller = self.door.identify(token)
         FOUND.set(None if caller is None else (token, caller))
         return caller
+
+
+def note(method: str, path: str, status: int, seconds: float) -> None:
+    """One line for an answered request: a WARNING where the part failed, INFO where it was refused or could change something, else DEBUG.
+
+    Whoever watches asks all the time, so what they ask is DEBUG however it is answered.
+    """
+    level = logging.DEBUG
+    if path not in PROBES:
+        level = logging.WARNING if status >= 500 else logging.INFO if status >= 400 or method not in READS else logging.DEBUG
+    if log.isEnabledFor(level):
+        log.log(level, "%s %s %d", method, path[:200], status, extra={"status": status, "ms": round(seconds * 1000, 1)})
 
 
 def _hostname(host: str) -> str:

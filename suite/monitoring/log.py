@@ -1,41 +1,59 @@
-"""The log file: JSON lines in the data directory, secrets masked; nothing is printed in a cell."""
+"""The log of one stack: JSON lines in the data directory, secrets masked; nothing is printed in a cell."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
+import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from suite.errors import DataDirError
-from suite.text.secret import masked, masked_text
+from suite.monitoring.log_file import KEPT, MAX_BYTES, LogFile
+from suite.monitoring.log_line import LENT, LEVELS, PACKAGES, SERVICES, formatter, level_of, service_of, without_form
+from suite.monitoring.log_query import Query
+from suite.monitoring.log_read import LogReader
+from suite.monitoring.loki import Shipper, open_shipper
+from suite.monitoring.probe import State, bad, good
 
 NAME = "suite"
-LENT = ("uvicorn", "mcp")  # libraries whose warnings belong in the file, not on the standard error of whichever cell runs
-FILE = "suite.jsonl"
-MAX_BYTES = 5_000_000
-KEPT = 5  # rotated files beside the current one
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_LOGGERS = {service: f"suite.{package}" for package, service in PACKAGES.items() if package != "access"}
+
+
+class Shipping(Protocol):
+    """Where lines go besides the file."""
+
+    lost: int
+
+    def put(self, at: float, service: str, level: str, line: str) -> None:
+        """Take a line; never waits and never raises."""
+
+    def close(self) -> None:
+        """Send what can still be sent, and end."""
 
 
 class FileLog:
-    """The open log of one stack: what the logger `suite` and its children say goes to `suite.jsonl` in `folder`, from `level` on."""
+    """The open log of one stack: what the logger `suite` and its children say goes to `suite.jsonl` in `folder`, from `level` on.
 
-    def __init__(self, folder: Path, level: str = "INFO", max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+    Lines are kept for `days`, and no more of them than fill `kept` files of `max_bytes` beside the current one. `counts` are lines by level,
+    `lost` those that could not be written, e.g. on a full disk; `last` is when the last one was written (UTC seconds since 1970).
+    """
+
+    def __init__(self, folder: Path, level: str = "INFO", max_bytes: int = MAX_BYTES, kept: int = KEPT, days: float = 30.0,
+                 ship: Shipping | None = None, clock: Callable[[], float] = time.time) -> None:
         """Open the file; raises DataDirError when it cannot be written."""
         logger = logging.getLogger(NAME)
         logger.propagate = False  # else the root logger's handlers print in whichever cell runs
         if not any(isinstance(one, logging.NullHandler) for one in logger.handlers):
             logger.addHandler(logging.NullHandler())  # else, without a file, warnings go to standard error
         try:
-            self._sink = _Sink(folder / FILE, maxBytes=max_bytes, backupCount=kept, encoding="utf-8")
+            opened = LogFile(folder, max_bytes, kept, days, clock)
         except OSError as error:
-            raise DataDirError(f"The log {folder / FILE} cannot be written ({error.strerror}); make the folder writable or free space.") from error
+            raise DataDirError(f"The log in {folder} cannot be written ({error.strerror}); make the folder writable or free space.") from error
+        self._file, self.shipper, self.reader = opened, ship, LogReader(folder, days, clock)
+        self._sink = _Sink(opened, ship, clock)
         self._sink.setLevel(level)
-        self._sink.setFormatter(_Lines())
         for name in (NAME, *LENT):
             logging.getLogger(name).addHandler(self._sink)
         _settle_level(logger)
@@ -43,12 +61,52 @@ class FileLog:
     @property
     def file(self) -> Path:
         """The file that is written now."""
-        return Path(self._sink.baseFilename)
+        return self._file.path
 
     @property
     def lost(self) -> int:
         """How many records could not be written, e.g. on a full disk."""
         return self._sink.lost
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many lines were written, by level."""
+        return dict(self._sink.counts)
+
+    @property
+    def last(self) -> float:
+        """When the last line was written, in UTC seconds since 1970; when the log was opened, if none was."""
+        return self._sink.last
+
+    def tidy(self) -> dict[str, Any]:
+        """Delete what is older than it is kept, also where nothing is written that would make it happen; gives the names of deleted files."""
+        return {"deleted": self._sink.tidy()}
+
+    def mark(self, text: str) -> list[str]:
+        """Write one line with that text through the logger of each service, at whatever level is written; gives the services."""
+        level = max(logging.INFO, self._sink.level)
+        for service in SERVICES:
+            logging.getLogger(_LOGGERS.get(service, "suite.serving" if service.startswith("inference") else "suite.stack")).log(
+                level, "%s", text, extra={"service": service})
+        return list(SERVICES)
+
+    def live(self) -> State:
+        """Whether lines reach this log at all."""
+        return good() if self._sink in logging.getLogger(NAME).handlers else bad("The log was closed; start the stack anew.")
+
+    def ready(self) -> State:
+        """Whether the last line that came could be written."""
+        facts = {"lines": sum(self._sink.counts.values()), "lost": self.lost, "last": self.last, "file": str(self.file)}
+        if self._sink.failed:
+            return bad(f"The last line could not be written to {self.file} ({self._sink.failed}); free space or make the folder writable.", **facts)
+        return good(**facts) if self.live().ok else self.live()
+
+    def deep(self) -> State:
+        """Write a line for each service and find it again."""
+        marker = f"marker {secrets.token_hex(8)}"
+        wanted = set(self.mark(marker))
+        found = {row["service"] for row in self.reader.newest(Query.of(contains=marker, since="5m", n=len(wanted)))}
+        return good(services=sorted(found)) if found == wanted else bad(f"A line of {', '.join(sorted(wanted - found))} was written and not found.")
 
     def close(self) -> None:
         """Let go of the file; safe to call twice."""
@@ -56,6 +114,19 @@ class FileLog:
             logging.getLogger(name).removeHandler(self._sink)
         self._sink.close()
         _settle_level(logging.getLogger(NAME))
+        if self.shipper is not None:
+            self.shipper.close()
+
+
+def open_log(settings: Any, folder: Path) -> FileLog:
+    """The log under these settings, shipped to a Loki where LOKI_URL names one. Raises DataDirError, SettingsError."""
+    ship: Shipper | None = open_shipper(settings)
+    try:
+        return FileLog(folder, settings.log_level, days=settings.loki_retention, ship=ship)
+    except BaseException:
+        if ship is not None:
+            ship.close()
+        raise
 
 
 def _settle_level(logger: logging.Logger) -> None:
@@ -63,28 +134,44 @@ def _settle_level(logger: logging.Logger) -> None:
     logger.setLevel(min((one.level for one in logger.handlers if isinstance(one, _Sink)), default=logging.WARNING))
 
 
-class _Lines(logging.Formatter):
-    """One record as one JSON object: at, level, logger, thread, message, what `extra=` gave, error."""
+class _Sink(logging.Handler):
+    """Formats a record once, writes it, and hands it on."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"), "level": record.levelname,
-                                "logger": record.name, "thread": record.threadName, "message": masked_text(record.getMessage())}
-        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        if extra:
-            line["extra"] = masked(extra)
-        if record.exc_info:
-            line["error"] = masked_text(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False)
+    def __init__(self, file: LogFile, ship: Shipping | None, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._file, self._ship, self._clock = file, ship, clock
+        self.setFormatter(formatter())
+        self.counts, self.lost, self.failed, self.last = dict.fromkeys(LEVELS, 0), 0, "", clock()
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; what cannot be written is counted: a full disk must not print a traceback in every cell."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - whatever the values of a record do when they are made into text, the line is not lost
+            line = without_form(record, error)
+        level = level_of(record.levelno)
+        try:
+            self._file.append(line)
+        except OSError as error:
+            self.lost, self.failed = self.lost + 1, error.strerror or str(error)
+        else:
+            self.counts[level], self.failed, self.last = self.counts[level] + 1, "", self._clock()
+        if self._ship is not None:
+            self._ship.put(record.created, service_of(record.name, getattr(record, "service", None)), level, line)
 
-class _Sink(RotatingFileHandler):
-    """The rotating file, readable by its owner only."""
+    def tidy(self) -> list[str]:
+        """Delete old files, while nobody writes."""
+        self.acquire()
+        try:
+            return self._file.tidy()
+        finally:
+            self.release()
 
-    lost = 0
-
-    def _open(self) -> Any:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors="backslashreplace",
-                    opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o600))
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        self.lost += 1  # a full disk must not print a traceback in every cell
+    def close(self) -> None:
+        """Let go of the file, when nobody writes."""
+        self.acquire()
+        try:
+            self._file.close()
+        finally:
+            self.release()
+        super().close()

@@ -39,11 +39,11 @@ class Metrics:
                 self._registries[job] = made
         return self._registries[job]
 
-    def observe(self, part: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request. `route` is the route's template, never a path with names in it: each value is a series."""
-        if part not in self._requests:
-            self.registry(part)
-        requests, lasted = self._requests[part]
+    def observe(self, job: str, part: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request at a target. `route` is the route's template, never a path with names in it: each value is a series."""
+        if job not in self._requests:
+            self.registry(job)
+        requests, lasted = self._requests[job]
         requests.labels(part, route, str(status)).inc()
         lasted.labels(part, route).observe(seconds)
 

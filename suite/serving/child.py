@@ -148,7 +148,7 @@ class ChildDecoder:
         listener = self._threads[1]
         listener.join(None if drain else GRACE_S)
         if listener.is_alive():
-            log.error("%s did not end within %.0f s and is killed", self.name, GRACE_S)
+            log.error("%s did not end within %.0f s and is killed", self.name, GRACE_S, extra={"service": self.name})
         self._kill()
 
     def _kill(self) -> None:
@@ -240,7 +240,7 @@ class ChildDecoder:
             calls, self._calls = list(self._calls.values()), {}
             watcher = self._watcher
         if not expected:
-            log.error("%s", self._death)
+            log.error("%s", self._death, extra={"service": self.name})
         if watcher is not None and not expected:
             watcher(self, self._death)  # first: who asks again at once must find the server that knows
         for call in calls:
@@ -262,7 +262,7 @@ class ChildDecoder:
                     level, rest = "DEBUG", line
                 if rest:
                     self._said.append(rest)
-                    log.log(getattr(logging, level), "%s: %s", self.name, rest)
+                    log.log(getattr(logging, level), "%s: %s", self.name, rest, extra={"service": self.name})
 
 
 def _path() -> list[str]:

@@ -164,7 +164,7 @@ class Decoder:
             try:
                 self._turn()
             except Exception as error:  # the edge of the thread: the readers get it, and the next request is served
-                log.exception("%s failed while it wrote", self.name)
+                log.exception("%s failed while it wrote", self.name, extra={"service": self.name})
                 self._fail(UpstreamError(f"{self.name} failed while it wrote this reply ({type(error).__name__}: {error}); ask again.",
                                          part=self.name))
         self._fail(UpstreamError(f"{self.name} was unloaded while it wrote this reply; ask again later.", part=self.name))

@@ -266,7 +266,7 @@ class ModelServer:
             except SuiteError as error:
                 why = error
             except Exception as error:  # the edge of the thread: those who wait must hear something
-                log.exception("%s could not be loaded again", self.name)
+                log.exception("%s could not be loaded again", self.name, extra={"service": self.name})
                 why = NotReady(f"{self.name} could not be loaded again ({type(error).__name__}: {error}); look into the log.")
             if why is not None:
                 with self._gate:
@@ -315,7 +315,7 @@ class ModelServer:
         try:
             self._bring_up(old.prepared.place)
         except SuiteError as error:
-            log.error("%s could not return to %s: %s", self.name, old.prepared.model, error)
+            log.error("%s could not return to %s: %s", self.name, old.prepared.model, error, extra={"service": self.name})
             self._why_not = error
 
     def _take_down(self, why: SuiteError, drain: bool, sleep: bool = False) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
+import logging
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +18,9 @@ from suite.http.client import Client
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.http.serve import HttpServers, bind
+from suite.monitoring.log import FileLog
+from suite.monitoring.log_query import Query
+from suite.monitoring.request_context import current, enter_call
 
 TOKEN = "t" * 64
 SEEN: list[tuple[str, str, int]] = []
@@ -33,6 +39,10 @@ def url() -> Iterator[str]:
     @app.get("/bug")
     def bug() -> None:
         raise ValueError("inside")
+
+    @app.get("/speak")
+    def speak() -> None:
+        logging.getLogger("suite.http").info("from the thread")
 
     @app.get("/number/{n}")
     def number(n: int) -> int:
@@ -143,3 +153,57 @@ def test_one_port_can_be_closed_while_the_others_go_on() -> None:
     assert get(f"http://127.0.0.1:{ports['b']}/health").status_code == 200
     servers.stop()
     bind("127.0.0.1", ports["b"], "b").close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[FileLog]:
+    opened = FileLog(tmp_path, "DEBUG")
+    yield opened
+    opened.close()
+
+
+def noted(log: FileLog, count: int) -> list[dict]:
+    """The lines about requests, as soon as there are so many: one is written when its answer has gone out."""
+    deadline = time.monotonic() + 10
+    while True:
+        rows = [row for row in log.reader.newest(Query.of(level="debug")) if row["logger"] == "suite.http"]
+        if len(rows) >= count or time.monotonic() > deadline:
+            return rows
+        time.sleep(0.01)
+
+
+def test_a_request_has_an_id_that_its_answer_and_all_its_lines_carry(url: str, log: FileLog) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    answer = get(url + "/bug", Authorization=f"Bearer {TOKEN}", **{"X-Request-Id": "mine-1", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert answer.headers["x-request-id"] == "mine-1"
+    rows = noted(log, 2)
+    assert [(row["level"], row["request_id"], row["trace"], row["service"]) for row in rows] == [("error", "mine-1", trace, "rag"), ("warning", "mine-1", trace, "rag")]
+    assert "ValueError: inside" in rows[0]["error"] and rows[1]["message"] == "GET /bug 500" and rows[1]["extra"]["status"] == 500
+    made = [get(url + path).headers["x-request-id"] for path in ("/secret", "/health", "/health")]
+    assert len(set(made)) == 3 and all(made) and {row["request_id"] for row in noted(log, 5)} == {"mine-1", *made}
+
+
+def test_a_line_written_in_the_thread_of_a_route_carries_the_id(url: str, log: FileLog) -> None:
+    assert get(url + "/speak", Authorization=f"Bearer {TOKEN}", **{"X-Request-Id": "mine-2"}).status_code == 200
+    (row,) = log.reader.newest(Query.of(contains="from the thread"))
+    assert (row["request_id"], row["service"]) == ("mine-2", "rag") and row["thread"] != "MainThread"
+
+
+def test_what_changes_or_fails_is_noted_and_what_is_asked_all_the_time_is_not(url: str, log: FileLog) -> None:
+    for method, path, token in (("GET", "/number/1", TOKEN), ("POST", "/number/1", TOKEN), ("GET", "/secret", "wrong"), ("GET", "/health", "x"), ("GET", "/metrics", "x")):
+        with httpx.Client() as client:
+            client.request(method, url + path + "?key=value", headers={"Authorization": f"Bearer {token}"})
+    levels = {row["message"]: row["level"] for row in noted(log, 5)}
+    assert levels == {"GET /number/1 200": "debug", "POST /number/1 405": "info", "GET /secret 401": "info", "GET /health 200": "debug", "GET /metrics 404": "debug"}
+
+
+def test_a_client_sends_the_id_of_the_call_it_is_made_for(url: str, log: FileLog) -> None:
+    def call() -> str:
+        enter_call()
+        found = current()
+        with Client(url, TOKEN) as client:
+            client.get("/speak")
+        return found.id if found else ""
+
+    made = contextvars.Context().run(call)
+    assert {row["request_id"] for row in noted(log, 2)} == {made}
