@@ -20,7 +20,7 @@ HOST = {"job": "monitoring", "instance": "127.0.0.1:9090"}
 PARTS = {"api-gateway": 8000, "inference-chat": 8001, "rag": 8002, "embedding": 8003, "inference-code": 8004, "memory-api": 8005, "mcp-server": 8020,
          "qdrant": 6333, "monitoring": 9090}
 LIMITS = {"suite_request_seconds": (0.1, 0.5, 1, 2, 3, 5), "suite_llm_request_seconds": (1, 10, 30, 60, 120),
-          "suite_llm_first_token_seconds": (0.5, 2.5, 5, 10, 30), "suite_retrieval_stage_seconds": (0.1, 0.5, 1, 2, 5)}
+          "suite_serving_first_token_seconds": (0.5, 2.5, 5, 10, 30), "suite_retrieval_stage_seconds": (0.1, 0.5, 1, 2, 5)}
 
 TIED = ("suite_requests_total", "suite_llm_requests_total", "suite_retrieval_queries_total")
 MOMENTS = ("probe_started_seconds",)  # their values are seconds since the history's begin
@@ -34,7 +34,7 @@ PROBES = (  # what the packaged rules do not need of the language, but a rule fi
          ratio=Divisor("probe_level"), op="!=", threshold=0.5, unit="ratio"),
     Rule("ProbeRate", "{value} in a second at {instance}.", "info", "suite_requests_total", function="rate", window=300, threshold=0.2, unit="per_second",
          hold=180),
-    Rule("ProbeQuick", "Half of {alias} begins within {value}.", "info", "suite_llm_first_token_seconds", quantile=0.5, window=120, by=("alias",), op="<",
+    Rule("ProbeQuick", "Half of {job} begins within {value}.", "info", "suite_serving_first_token_seconds", quantile=0.5, window=120, by=("job",), op="<",
          threshold=5, unit="seconds", minimum=3),
     Rule("ProbeGone", "No {shelf} at {job}.", "info", "probe_level", (Matcher("job", "=", "rag"),), absent=True, each=("shelf", ("a", "b")), hold=60),
 )
@@ -52,22 +52,21 @@ SERIES: dict[str, list[Labels]] = {
     "up": [at(job) for job in PARTS],
     "suite_part_ready": [at(job, part=job) for job in ("rag", "qdrant")],
     "suite_serving_restarts_total": [at("inference-chat"), at("inference-code")],
-    "suite_check_state": [{**HOST, "phase": "2", "check": check} for check in ("P2.1", "P2.2")],
     "suite_requests_total": [at(job, part=job, route=route, status=status) for job in ("api-gateway", "rag") for route in ("/query", "/health")
                              for status in ("200", "404", "500", "503")],
     "suite_request_seconds": [at("api-gateway", part="api-gateway", route=route) for route in ("/v1/models", "/v1/embeddings", "/v1/completions")],
     "suite_llm_requests_total": [at("api-gateway", alias=alias, model="smoke", outcome=outcome) for alias in ("chat", "code")
                                  for outcome in ("ok", "cancelled", "NotReady")],
     "suite_llm_request_seconds": [at("api-gateway", alias="chat"), at("api-gateway", alias="code")],
-    "suite_llm_first_token_seconds": [at("api-gateway", alias="chat"), at("api-gateway", alias="code")],
+    "suite_serving_first_token_seconds": [at("inference-chat"), at("inference-code")],
     "suite_gateway_breaker": [at("api-gateway", server="chat"), at("api-gateway", server="code")],
     "suite_serving_queue_depth": [at("inference-chat"), at("inference-code")],
     "suite_retrieval_stage_seconds": [at("rag", stage="search"), at("rag", stage="llm")],
     "suite_retrieval_queries_total": [at("rag", outcome=outcome) for outcome in ("answered", "empty", "error")],
-    "suite_vectors_errors_total": [at("qdrant", operation="search"), at("qdrant", operation="upsert")],
+    "suite_retrieval_errors_total": [at("rag", stage="search"), at("rag", stage="llm")],
     "suite_memory_sync_lag_seconds": [at("memory-api")],
     "suite_maintainer_heartbeat_age_seconds": [HOST],
-    "suite_maintainer_job_failed": [{**HOST, "exported_job": "sync"}, {**HOST, "exported_job": "backup"}],
+    "suite_maintainer_job_failed": [{**HOST, "task": "sync"}, {**HOST, "task": "backup"}],
     "suite_backup_verified_age_seconds": [HOST],
     "suite_approval_expired_total": [at("mcp-server")],
     "suite_approval_oldest_pending_seconds": [at("mcp-server")],
@@ -78,7 +77,6 @@ SERIES: dict[str, list[Labels]] = {
     "suite_host_cpu_ratio": [HOST],
     "suite_host_disk_bytes": [{**HOST, "kind": "free"}, {**HOST, "kind": "total"}],
     "suite_gpu_memory_bytes": [{**HOST, "gpu": gpu, "kind": kind} for gpu in ("0", "1") for kind in ("used", "total")],
-    "suite_model_memory_bytes": [{**HOST, "model": "smoke", "kind": kind, "where": where} for kind in ("planned", "seen") for where in ("gpu", "ram")],
     "suite_gpu_temperature_celsius": [{**HOST, "gpu": "0"}],
     "suite_log_last_line_age_seconds": [HOST],
     "suite_log_lost_total": [HOST],

@@ -50,7 +50,7 @@ class Port:
 @pytest.fixture
 def metrics() -> Metrics:
     made = Metrics()
-    made.observe("rag", "/query", 200, 0.2)
+    made.observe("rag", "rag", "/query", 200, 0.2)
     return made
 
 
@@ -80,7 +80,7 @@ def values(recent: Recent, metric: str, **labels: str) -> list[float]:
 def test_what_a_target_gives_is_kept_with_the_labels_of_a_scraper(scraper: Scraper, metrics: Metrics, recent: Recent) -> None:
     (found,) = scraper.scrape()
     assert found.up and found.error == "" and 0 < found.seconds < 5
-    metrics.observe("rag", "/query", 200, 0.2)
+    metrics.observe("rag", "rag", "/query", 200, 0.2)
     scraper.scrape()
     (series,) = recent.select("suite_requests_total", (), 0, math.inf)
     assert series.labels == {"part": "rag", "route": "/query", "status": "200", "job": "rag", "instance": "here:1"}
