@@ -123,9 +123,9 @@ class Watch:
                 file.write(text)
             os.replace(partial, self._file)
         except OSError as error:
-            if self._written != str(error):
+            if self._written != error.strerror:
                 log.error("which alerts fire cannot be kept in %s (%s)", self._file, error.strerror)
-            self._written = str(error)
+            self._written = error.strerror or ""
 
 
 class WatchSeries(Collector):
