@@ -55,6 +55,7 @@ from suite.monitoring.logs import Logs
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
+from suite.monitoring.tracing import open_tracing
 from suite.runbooks.execute import execute
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
@@ -70,13 +71,14 @@ from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
-from suite.usage.record import Usage
+from suite.usage.record import CANCELLED, FALLBACK, OK, Usage
 from suite.vectors.part import open_store
 from suite.vectors.series import VectorSeries
 
 AUTO_TRIES = 5
 BACKUP_SECONDS = 7200.0  # how long the daily backup may take before the maintainer counts as stopped
 QUIET_SECONDS = 2
+ENDED_WELL = (OK, FALLBACK, CANCELLED)
 log = logging.getLogger("suite.stack")
 
 
@@ -181,7 +183,8 @@ class Stack:
                       lambda box: _no_programs(s, box), _web(s), lambda: s.notion_token, s.notion_url)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name},
                       Shelf(self.audit, self.actors, s.mcp_user_id, s.reports_dir, lambda: _documents(knowledge),
-                            lambda path: knowledge.reader.read(path).text), ToolSeries(self.metrics.registry("mcp-server")))
+                            lambda path: knowledge.reader.read(path).text),
+                      ToolSeries(self.metrics.registry("mcp-server"), self.tracing and self.tracing.part))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         self._give(MONITORING, BackupSeries(self.backups.standing))
@@ -204,6 +207,9 @@ class Stack:
         self._closers.append(self.log.close)
         self.logs = Logs(self.log.reader, self.stopped.is_set)
         self._give(MONITORING, LogSeries(self.log))
+        self.tracing = open_tracing(self.settings, __version__)
+        if self.tracing is not None:
+            self._closers.append(self.tracing.close)
 
     def _give(self, job: str, series: Any) -> None:
         self.metrics.registry(job).register(series)
@@ -211,6 +217,15 @@ class Stack:
     def _note_reply(self, usage: Usage) -> None:
         self.usage.record(usage)
         self._replies.observe(usage)
+        if self.tracing is not None:
+            self.tracing.part(f"chat {usage.alias}", usage.seconds, usage.outcome in ENDED_WELL, alias=usage.alias, model=usage.model,
+                              outcome=usage.outcome, prompt_tokens=usage.prompt_tokens, tokens=usage.tokens)
+
+    def observe(self, part: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that a port has answered, and trace it."""
+        self.metrics.observe(part, route, status, seconds)
+        if self.tracing is not None:
+            self.tracing.request(part, route, status, seconds)
 
     def _runbook(self, name: str) -> Any:
         """Execute a runbook against this stack; its kernel is told no more than what it needs to find it."""

@@ -30,6 +30,8 @@ class Served(Protocol):
     metrics: Any
     settings: Any
 
+    def observe(self, part: str, route: str, status: int, seconds: float) -> None: ...
+
     def status(self) -> dict[str, Any]: ...
 
     def stop(self) -> None: ...
@@ -52,7 +54,7 @@ def apps(stack: Served) -> dict[str, Guard]:
     for name, app in made.items():
         _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
         add_problems(app)
-        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.metrics.observe,
+        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.observe,
                                    stack.door if name in KNOWING else None)
     return guarded_apps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import os
@@ -129,7 +130,7 @@ def test_what_the_web_server_warns_of_is_in_the_file_and_not_on_standard_error(t
 def test_a_line_says_whose_it_is() -> None:
     said = {"suite.gateway": "api-gateway", "suite.knowledge.find": "rag", "suite.memory": "memory-api", "suite.maintainer": "memory-maintainer",
             "mcp.server": "mcp-server", "suite.stack": "stack", "suite.novel": "stack", "uvicorn.error": "stack", "suite": "stack"}
-    assert {name: service_of(name) for name in said} == said
+    assert contextvars.Context().run(lambda: {name: service_of(name) for name in said}) == said  # outside of any request
     assert (service_of("suite.serving", "inference-code"), service_of("suite.gateway", "nobody")) == ("inference-code", "api-gateway")
 
 

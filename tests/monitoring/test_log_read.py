@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from suite.errors import BadRequest
 from suite.monitoring import log_read
 from suite.monitoring.log import FileLog
+from suite.monitoring.log_file import LogFile
 from suite.monitoring.log_line import LEVELS, SERVICES, moment_text, parsed
 from suite.monitoring.log_query import COLUMNS, Query, frame
 from suite.monitoring.log_read import LogReader
@@ -110,6 +111,27 @@ def test_little_is_read_of_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_clock_that_was_set_back_for_a_moment_hides_nothing(tmp_path: Path) -> None:
     reader = put(tmp_path, [{"message": "before", "t": NOW - 60}, *({"message": "slip", "t": NOW - 9999} for _ in range(20)), {"message": "after"}])
     assert said(reader.newest(Query.of(since="1h"))) == ["before", "after"]
+
+
+def test_a_request_is_not_one_that_a_line_speaks_of(tmp_path: Path) -> None:
+    reader = put(tmp_path, [{"message": "mine", "request_id": "r1"}, {"message": "of r1", "request_id": "r2"}, {"message": "r1"}])
+    assert said(reader.newest(Query.of(request_id="r1"))) == ["mine"]
+
+
+def test_a_rotation_while_the_files_are_opened_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (2, 1, 0):
+        put(tmp_path, [{"message": str(number)}], "suite.jsonl" + (f".{number}" if number else ""))
+    file, find = LogFile(tmp_path), log_read.older
+
+    def older(folder: Path) -> list[Path]:
+        listed = find(folder)
+        if len(listed) == 2:
+            file._rotate()
+        return listed
+
+    monkeypatch.setattr(log_read, "older", older)
+    assert said(LogReader(tmp_path).newest(Query.of())) == ["2", "1", "0"]
+    file.close()
 
 
 def test_lines_past_their_time_are_not_shown(tmp_path: Path) -> None:
