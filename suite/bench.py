@@ -22,6 +22,7 @@ from suite.knowledge.record import RETRIEVERS
 from suite.memory.feed import Feeding
 from suite.monitoring.log_follow import Following
 from suite.monitoring.log_query import Moment
+from suite.monitoring.monitoring import Monitoring
 from suite.monitoring.request_context import enter_call
 from suite.runbooks import run as runbooks
 from suite.serving.listing import ModelTable
@@ -145,6 +146,11 @@ class Bench:
     def audit(self) -> TrailFace:
         """The audit trail: list (a DataFrame), verify, head."""
         return self._live(self._behind.trail)
+
+    @property
+    def monitoring(self) -> Monitoring:
+        """What is measured: targets, metrics, samples, as DataFrames."""
+        return Monitoring(self._live(self._behind).monitor)
 
     def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",
              n: int = 100, follow: bool = False) -> pd.DataFrame | Following:

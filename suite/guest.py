@@ -18,7 +18,9 @@ from suite.http.remote_gateway import RemoteGateway
 from suite.http.remote_knowledge import RemoteKnowledge
 from suite.http.remote_logs import RemoteLogs
 from suite.http.remote_memory import RemoteMemory
+from suite.http.remote_monitor import RemoteMonitor
 from suite.http.remote_tools import RemoteTools
+from suite.monitoring.table import MONITORING
 from suite.settings import Settings
 
 START_SECONDS = 600  # how long a host may take to load its models while a guest waits
@@ -42,6 +44,7 @@ class Guest:
     trail: RemoteTrail
     embedder: RemoteEmbedder
     backups: RemoteBackups
+    monitor: RemoteMonitor | None
     logs: RemoteLogs
     _clients: dict[str, Client]
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -89,13 +92,14 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     token = record.token()
     slow = settings.llm_request_timeout * 2
     waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
-             "logs": ANSWER_SECONDS, **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
+             "logs": ANSWER_SECONDS, MONITORING: ANSWER_SECONDS, **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
     clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items() if part in record.ports}
     stopped = threading.Event()
-    gateway, logs = RemoteGateway(clients["api-gateway"]), RemoteLogs(clients.get("logs", clients["api-gateway"]), stopped.is_set)
+    gateway, logs = RemoteGateway(clients["api-gateway"]), RemoteLogs(clients["logs"], stopped.is_set)
+    watched = RemoteMonitor(clients[MONITORING]) if MONITORING in clients else None
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
                   RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
-                  RemoteBackups(clients["api-gateway"]), logs, clients, stopped)
+                  RemoteBackups(clients["api-gateway"]), watched, logs, clients, stopped)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

@@ -19,7 +19,7 @@ from suite.http.client import Client
 
 PORTS = {
     "api-gateway": 8000, "inference-chat": 8001, "rag": 8002, "embedding": 8003, "inference-code": 8004,
-    "memory-api": 8005, "mcp-server": 8020, "security-admin": 8021, "qdrant": 6333,
+    "memory-api": 8005, "mcp-server": 8020, "security-admin": 8021, "qdrant": 6333, "monitoring": 9090, "alerts": 9093, "logs": 3100,
 }
 PARTS = ("mcp-server", "api-gateway", "rag", "embedding", "inference-chat", "inference-code", "qdrant", "memory-api", "memory-maintainer")
 RECORD_SECONDS = 20  # how long a host may hold the lock before its record must be there

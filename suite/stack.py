@@ -26,37 +26,34 @@ from suite.access.key import create_key
 from suite.access.lifecycle import Lifecycle
 from suite.access.mode import mode_of
 from suite.access.policy import load_policy
-from suite.access.series import AccessSeries
 from suite.backup import source
 from suite.backup.backups import Backups
 from suite.backup.migration import before_migration
 from suite.backup.restore import finish
-from suite.backup.series import BackupSeries
 from suite.embedding.embed import Embedder
 from suite.embedding.rerank import open_reranker
-from suite.embedding.series import EmbeddingSeries
 from suite.errors import PortBusy, SettingsError
 from suite.gateway.gateway import Gateway
 from suite.gateway.roster import upstreams
-from suite.gateway.series import BreakerSeries, ReplySeries
-from suite.host import PARTS, PORTS, Claim, HostRecord, choose_ports, token_folder
+from suite.gateway.series import ReplySeries
+from suite.host import PARTS, Claim, HostRecord, choose_ports, token_folder
 from suite.http.apps import apps
 from suite.http.serve import HttpServers, bind
 from suite.knowledge.knowledge import Knowledge
 from suite.knowledge.series import KnowledgeSeries
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer
-from suite.maintainer.series import MaintainerSeries
 from suite.memory.memory import Memory
-from suite.memory.series import MemorySeries
 from suite.monitoring.log import open_log
 from suite.monitoring.log_series import LogSeries
 from suite.monitoring.logs import Logs
-from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
+from suite.monitoring.metric import Metrics
+from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
 from suite.monitoring.tracing import open_tracing
 from suite.runbooks.execute import execute
+from suite.series import give_series, monitor, unwatched
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
@@ -73,7 +70,6 @@ from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
 from suite.usage.record import CANCELLED, FALLBACK, OK, Usage
 from suite.vectors.part import open_store
-from suite.vectors.series import VectorSeries
 
 AUTO_TRIES = 5
 BACKUP_SECONDS = 7200.0  # how long the daily backup may take before the maintainer counts as stopped
@@ -113,6 +109,8 @@ class Stack:
             self._closers.append(self.servers.stop)
             self.servers.start({name: (sockets[name], app) for name, app in apps(self).items()})
             self.claim.publish(self.record)
+            if self.monitor is not None:
+                self.monitor.start()
             self._load()
         except BaseException:
             self.stop()
@@ -124,6 +122,7 @@ class Stack:
     def _bind(self) -> dict[str, Any]:
         for attempt in range(AUTO_TRIES):
             self.ports = choose_ports(self.settings.port_base)
+            self.ports = {name: port for name, port in self.ports.items() if name not in unwatched(self.settings)}
             sockets: dict[str, Any] = {}
             try:
                 for part, port in self.ports.items():
@@ -162,9 +161,7 @@ class Stack:
         gateway = Gateway(upstreams(s, {chat.name: chat, code.name: code}), chat=s.api_gateway_chat_model, code=s.api_gateway_code_model,
                           timeout=s.llm_request_timeout, failures=s.breaker_failures, seconds=s.breaker_seconds, record=self._note_reply,
                           who=s.mcp_user_id)
-        self._give("api-gateway", BreakerSeries(gateway))
         embedder = Embedder(s, s.models_dir, data / "cache")
-        self._give("embedding", EmbeddingSeries(embedder))
         store = open_store(s, data / "vectors")
         self._closers.append(store.close)  # it is open from here on, whatever the rest of this does
         ranker = open_reranker(s, s.models_dir, data / "cache")
@@ -174,7 +171,6 @@ class Stack:
                               ranker=ranker, serves=lambda: _serves(gateway, chat),
                               series=KnowledgeSeries(self.metrics.registry("rag")))
         memory = Memory(self.storage, store, embedder, s)
-        self._give("memory-api", MemorySeries(memory.series))
         sandbox = Sandbox(data / "cache" / "sandbox")
         sandbox.sweep()
         self.sessions = Sessions(sandbox, most=s.mcp_max_sessions, idle=s.mcp_session_timeout)
@@ -187,32 +183,34 @@ class Stack:
                       ToolSeries(self.metrics.registry("mcp-server"), self.tracing and self.tracing.part))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
-        self._give(MONITORING, BackupSeries(self.backups.standing))
         maintainer = Maintainer(self.storage, self._jobs(memory))
-        self._give(MONITORING, MaintainerSeries(maintainer))
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self.approvals, self.trail = Desk(tools.approver, self.door), Trail(self.audit, self.actors)
         self._closers += [part.close for part in self.parts.values()]
-        self._give("mcp-server", AccessSeries(self.audit, self.actors.policy))
-        for server in (chat, code):
-            self._give(server.name, ServingSeries(server.stats))
-        if hasattr(store, "stats"):  # a server by URL has metrics of its own
-            self._give(store.name, VectorSeries(store.stats))
-        for name, part in self.parts.items():
-            self._give(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready)))
+        give_series(self.metrics, self)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Have the targets looked at; the first round is made once the ports are served."""
+        self.monitor: Monitor | None = None
+        if self.settings.monitoring_enabled:
+            self.monitor = monitor(self.metrics, self.data / "monitoring", {job: self.address(job) for job in self.ports}, self.settings,
+                                   self.tools.mail.send)
+            self._closers.append(self.monitor.close)
+
+    def address(self, port: str) -> str:
+        """Host and port where one of the ports can be reached from this machine."""
+        return self.record.url(port).removeprefix("http://")
 
     def _open_log(self) -> None:
         self.log = open_log(self.settings, self.data / "logs")
         self._closers.append(self.log.close)
         self.logs = Logs(self.log.reader, self.stopped.is_set)
-        self._give(MONITORING, LogSeries(self.log))
+        self.metrics.registry(MONITORING).register(LogSeries(self.log))
         self.tracing = open_tracing(self.settings, __version__)
         if self.tracing is not None:
             self._closers.append(self.tracing.close)
-
-    def _give(self, job: str, series: Any) -> None:
-        self.metrics.registry(job).register(series)
 
     def _note_reply(self, usage: Usage) -> None:
         self.usage.record(usage)
@@ -221,9 +219,9 @@ class Stack:
             self.tracing.part(f"chat {usage.alias}", usage.seconds, usage.outcome in ENDED_WELL, alias=usage.alias, model=usage.model,
                               outcome=usage.outcome, prompt_tokens=usage.prompt_tokens, tokens=usage.tokens)
 
-    def observe(self, part: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that a port has answered, and trace it."""
-        self.metrics.observe(part, route, status, seconds)
+    def observe(self, target: str, part: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that a port has answered at a target, and trace it."""
+        self.metrics.observe(target, part, route, status, seconds)
         if self.tracing is not None:
             self.tracing.request(part, route, status, seconds)
 

@@ -28,11 +28,12 @@ LEVELS = {
     "runbooks": 12,
     "http": 13,
     "host": 14,
-    "guest": 15, "stack": 15,
-    "bench": 16,
-    "benchmark": 17,
-    "cli": 18, "kernel": 18, "panels": 18, "magics": 18, "jupyter_tools": 18, "__main__": 19,
-    "testing": 16,
+    "guest": 15, "series": 15,
+    "stack": 16,
+    "bench": 17,
+    "benchmark": 18,
+    "cli": 19, "kernel": 19, "panels": 19, "magics": 19, "jupyter_tools": 19, "__main__": 20,
+    "testing": 17,
 }
 OWNERS = {
     "llama_cpp": {"suite/serving"}, "gguf": {"suite/serving"}, "qdrant_client": {"suite/vectors"}, "qdrant_edge": {"suite/vectors"},

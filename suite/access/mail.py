@@ -61,6 +61,10 @@ class Mail:
         except queue.Full:
             self._lost(f"{WAITING} messages wait already")
 
+    def send(self, subject: str, text: str) -> None:
+        """Send a message now, and wait for the server. Raises OSError or SMTPException."""
+        self._send(self._addressed(subject, text))
+
     def close(self) -> None:
         """Send what still waits, for SECONDS at most; what is left then is dropped, and the log says how many."""
         if self._thread is None:
@@ -75,9 +79,6 @@ class Mail:
 
     def _message(self, approval: Approval) -> EmailMessage:
         state = _STATES.get(approval.state, approval.state)
-        message = EmailMessage()
-        message["Subject"] = f"[{approval.state}] {approval.tool} by {approval.actor} {state}"
-        message["From"], message["To"] = self._settings.smtp_from or self._settings.smtp_to, self._settings.smtp_to
         until = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(approval.expires))
         lines = [f"{approval.tool} by {approval.actor} {state}.", "", f"Approval: {approval.id}", f"Why: {approval.why}", f"Until: {until}"]
         if approval.decided_by:
@@ -85,7 +86,13 @@ class Mail:
         else:  # the arguments are not sent: mail is read by more people than those who may decide
             lines += ["", f"To see its arguments:  suite approvals show {approval.id[:SHORT]}",
                       f"To decide:  suite approvals approve {approval.id[:SHORT]} --reason …  (or reject)"]
-        message.set_content("\n".join(lines) + "\n")
+        return self._addressed(f"[{approval.state}] {approval.tool} by {approval.actor} {state}", "\n".join(lines) + "\n")
+
+    def _addressed(self, subject: str, text: str) -> EmailMessage:
+        message = EmailMessage()
+        message["Subject"] = subject
+        message["From"], message["To"] = self._settings.smtp_from or self._settings.smtp_to, self._settings.smtp_to
+        message.set_content(text)
         return message
 
     def _send_all(self) -> None:

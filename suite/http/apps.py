@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import backups, embedding, gateway, memory, model, retrieval, security, tools, vectors
+from suite.http import alerts, backups, embedding, gateway, logs, memory, model, monitoring, retrieval, security, tools, vectors
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE
 from suite.monitoring.probe import Part, State, bad, guarded
+from suite.monitoring.table import MONITORING
 
 FRONTS = {"security-admin": "mcp-server"}  # a port that is no part of its own, and the part that stands behind it
 KNOWING = ("mcp-server", "security-admin")  # the ports that API keys of actors open
@@ -28,9 +30,13 @@ class Served(Protocol):
     sessions: Any
     backups: Any
     metrics: Any
+    monitor: Any
+    log: Any
     settings: Any
 
-    def observe(self, part: str, route: str, status: int, seconds: float) -> None: ...
+    def observe(self, target: str, part: str, route: str, status: int, seconds: float) -> None: ...
+
+    def address(self, port: str) -> str: ...
 
     def status(self) -> dict[str, Any]: ...
 
@@ -47,16 +53,26 @@ def apps(stack: Served) -> dict[str, Guard]:
         "security-admin": security.app(parts["mcp-server"], stack.admin, stack.sessions),
         "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
+    watching: dict[str, FastAPI] = {"logs": logs.app(stack.log)}
+    if stack.monitor is not None:
+        watching[MONITORING] = monitoring.app(stack.monitor, stack.address)
+        if stack.settings.alertmanager_enabled:
+            watching["alerts"] = alerts.app(stack.monitor.watch)
+    guarded_apps = {name: _guarded(stack, name, app, MONITORING) for name, app in watching.items()}
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
-    guarded_apps = {}
     for name, app in made.items():
         _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
-        add_problems(app)
-        guarded_apps[name] = Guard(app, name, stack.key.matches, stack.settings.bind, stack.observe,
-                                   stack.door if name in KNOWING else None)
+        guarded_apps[name] = _guarded(stack, name, app, name)
     return guarded_apps
+
+
+def _guarded(stack: Served, name: str, app: FastAPI, target: str) -> Guard:
+    """The app behind its door; its requests are counted at that target of whoever scrapes."""
+    add_problems(app)
+    return Guard(app, name, stack.key.matches, stack.settings.bind, partial(stack.observe, target),
+                 stack.door if name in KNOWING else None)
 
 
 def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:

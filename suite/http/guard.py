@@ -16,7 +16,7 @@ from suite.access.identify import FOUND, Door
 from suite.errors import Denied, SuiteError
 from suite.monitoring.request_context import enter
 
-OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/ready"})
+OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/ready", "/-/ready", "/metrics/monitoring"})
 PROBES = OPEN_PATHS | {"/live"}  # asked every few seconds by whoever watches
 READS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger("suite.http")

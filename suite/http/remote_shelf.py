@@ -5,11 +5,13 @@ from __future__ import annotations
 import httpx
 
 from suite.access.caller import Caller
-from suite.tools.shelf import Item
+from suite.tools.shelf import TEMPLATES, Item
 
 
 class RemoteShelf:
     """The same methods as `Shelf`, over HTTP; the host knows who asks by the token."""
+
+    templates = TEMPLATES
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client

@@ -19,6 +19,7 @@ from suite.access.identify import Door
 from suite.http.approvals import add_approvals, caller_of
 from suite.http.audit import add_audit
 from suite.tools.desk import Desk
+from suite.tools.prompts import PROMPTS, Prompt
 from suite.tools.server import PATH, mcp_app
 from suite.tools.shelf import Shelf
 from suite.tools.tool import Tool, ToolResult, Watch
@@ -64,12 +65,12 @@ class ToolsApi(FastAPI):
 _MCP = Route(PATH, endpoint=lambda request: None)
 
 
-def app(part: ToolPart, door: Door, bind: str = "127.0.0.1") -> FastAPI:
+def app(part: ToolPart, door: Door, bind: str = "127.0.0.1", prompts: Mapping[str, Prompt] = PROMPTS) -> FastAPI:
     """The app; `door` tells who holds a bearer token, the stack's or an API key, which MCP clients send too.
 
     `X-Actor` may name an actor who may do less than the caller, `X-Cwd` the caller's folder (both percent-encoded).
     """
-    mcp = mcp_app(part, Desk(part.approver, door), part.shelf, door.identify, bind)
+    mcp = mcp_app(part, Desk(part.approver, door), part.shelf, door.identify, bind, prompts)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

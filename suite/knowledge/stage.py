@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 STAGES = ("embed", "search", "rerank", "llm", "total")
-Observe = Callable[[str, float], None]  # a stage and its seconds
+Observe = Callable[[str, float, bool], None]  # a stage, its seconds, and whether it failed
 
 
 @contextmanager
 def timed(observe: Observe | None, stage: str) -> Iterator[None]:
     """Tell how long the block took, also when it raised."""
-    began = time.perf_counter()
+    began, failed = time.perf_counter(), True
     try:
         yield
+        failed = False
     finally:
         if observe is not None:
-            observe(stage, time.perf_counter() - began)
+            observe(stage, time.perf_counter() - began, failed)

@@ -39,11 +39,11 @@ class Metrics:
                 self._registries[job] = made
         return self._registries[job]
 
-    def observe(self, part: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request. `route` is the route's template, never a path with names in it: each value is a series."""
-        if part not in self._requests:
-            self.registry(part)
-        requests, lasted = self._requests[part]
+    def observe(self, job: str, part: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request at a target. `route` is the route's template, never a path with names in it: each value is a series."""
+        if job not in self._requests:
+            self.registry(job)
+        requests, lasted = self._requests[job]
         requests.labels(part, route, str(status)).inc()
         lasted.labels(part, route).observe(seconds)
 
@@ -150,7 +150,7 @@ def _of_our_own(stats: dict[str, Any]) -> Iterator[Metric]:
     cached, read, first = stats["cached_tokens"], stats["prompt_tokens"], stats["first_token"]
     yield gauge_family("suite_serving_queue_depth", stats["waiting"])
     yield gauge_family("suite_serving_cache_hit_ratio", _ratio(cached, cached + read))
-    yield gauge_family("suite_serving_restarts", stats["restarts"])
+    yield counter_family("suite_serving_restarts_total", stats["restarts"])
     for name in ("requests", "refused", "cancelled", "failed"):
         yield counter_family(f"suite_serving_{name}_total", stats[name])
     yield counter_family("suite_serving_cached_tokens_total", cached)

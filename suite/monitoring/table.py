@@ -22,7 +22,10 @@ REACH = 1.5  # times the limit that the buckets of a histogram reach at least
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric. `limit` is the longest that anybody should wait, in seconds: a histogram can tell what is over it."""
+    """One metric; `unit` is seconds, bytes, ratio, celsius, watts, state or count (of what, the sentence says).
+
+    `limit` is the longest that anybody should wait, in seconds: a histogram can tell what is over it.
+    """
 
     name: str
     kind: Kind
@@ -40,7 +43,8 @@ class MetricRow:
     @property
     def buckets(self) -> tuple[float, ...]:
         """Upper bounds in seconds, the last of them at least REACH times the limit."""
-        assert self.limit is not None
+        if self.limit is None:
+            return ()
         enough = next(step for step in STEPS if step >= REACH * self.limit)
         return tuple(step for step in STEPS if step <= enough)
 
@@ -56,92 +60,92 @@ def _row(name: str, kind: Kind, job: str, unit: str, labels: str, sentence: str,
 
 TABLE = (
     # every port
-    _row("suite_requests_total", "counter", EVERY, "requests", "part route status", "Requests answered; those for health and metrics too."),
+    _row("suite_requests_total", "counter", EVERY, "count", "part route status", "Requests answered; those for health and metrics too."),
     _row("suite_request_seconds", "histogram", EVERY, "seconds", "part route", "Seconds until a request was answered.", 60),
-    _row("suite_part_ready", "gauge", EVERY, "1 or 0", "part", "1 when a part would serve a request now, else 0."),
+    _row("suite_part_ready", "gauge", EVERY, "state", "part", "1 when a part would serve a request now, else 0."),
     # replies
-    _row("suite_llm_requests_total", "counter", "api-gateway", "replies", "alias model outcome",
+    _row("suite_llm_requests_total", "counter", "api-gateway", "count", "alias model outcome",
          "Replies by how they ended: ok, fallback, cancelled, or the kind of the error."),
     _row("suite_llm_request_seconds", "histogram", "api-gateway", "seconds", "alias", "Seconds until a reply was whole.", 60),
-    _row("suite_llm_tokens_total", "counter", "api-gateway", "tokens", "alias kind",
+    _row("suite_llm_tokens_total", "counter", "api-gateway", "count", "alias kind",
          "Tokens: of prompts that were read (prompt), of prompts found in the cache (cached), and written (predicted)."),
     _row("suite_gateway_breaker", "gauge", "api-gateway", "state", "server", "A model server's breaker: 0 closed, 1 half-open, 2 open."),
-    _row("suite_serving_queue_depth", "gauge", "inference-*", "requests", "", "Requests that wait for their turn."),
+    _row("suite_serving_queue_depth", "gauge", "inference-*", "count", "", "Requests that wait for their turn."),
     _row("suite_serving_cache_hit_ratio", "gauge", "inference-*", "ratio", "", "The part of all prompt tokens found in the cache."),
-    _row("suite_serving_cached_tokens_total", "counter", "inference-*", "tokens", "", "Prompt tokens that were found in the cache."),
-    _row("suite_serving_requests_total", "counter", "inference-*", "replies", "", "Replies that ended, however they ended."),
-    _row("suite_serving_refused_total", "counter", "inference-*", "requests", "", "Requests refused because the queue was full."),
-    _row("suite_serving_cancelled_total", "counter", "inference-*", "replies", "", "Replies whose reader went away."),
-    _row("suite_serving_failed_total", "counter", "inference-*", "replies", "", "Replies that ended with an error."),
+    _row("suite_serving_cached_tokens_total", "counter", "inference-*", "count", "", "Prompt tokens that were found in the cache."),
+    _row("suite_serving_requests_total", "counter", "inference-*", "count", "", "Replies that ended, however they ended."),
+    _row("suite_serving_refused_total", "counter", "inference-*", "count", "", "Requests refused because the queue was full."),
+    _row("suite_serving_cancelled_total", "counter", "inference-*", "count", "", "Replies whose reader went away."),
+    _row("suite_serving_failed_total", "counter", "inference-*", "count", "", "Replies that ended with an error."),
     _row("suite_serving_first_token_seconds", "histogram", "inference-*", "seconds", "", "Seconds from a request to the first token of its reply.",
          10),
-    _row("suite_serving_restarts", "gauge", "inference-*", "restarts", "", "Loads of the model after the first that nobody had asked for."),
+    _row("suite_serving_restarts_total", "counter", "inference-*", "count", "", "Loads of the model after the first that nobody had asked for."),
     # documents
-    _row("suite_retrieval_queries_total", "counter", "rag", "questions", "outcome",
+    _row("suite_retrieval_queries_total", "counter", "rag", "count", "outcome",
          "Questions by how they ended: answered, empty (nothing was found), refused (the documents do not say), or error."),
     _row("suite_retrieval_stage_seconds", "histogram", "rag", "seconds", "stage",
          "Seconds of a stage of a question: embed, search, rerank, llm, total.", 60),
-    _row("suite_retrieval_chunks_indexed_total", "counter", "rag", "chunks", "", "Chunks that were indexed."),
-    _row("suite_embedding_texts_total", "counter", "embedding", "texts", "", "Texts that the embedding model read."),
-    _row("suite_embedding_tokens_total", "counter", "embedding", "tokens", "", "Tokens that the embedding model read."),
-    _row("suite_embedding_cache_hits_total", "counter", "embedding", "vectors", "", "Vectors that were found in the cache instead."),
-    _row("suite_embedding_cache_misses_total", "counter", "embedding", "vectors", "", "Vectors that were looked for in the cache and not there."),
-    _row("suite_embedding_cache_damaged_total", "counter", "embedding", "vectors", "",
+    _row("suite_retrieval_errors_total", "counter", "rag", "count", "stage", "Stages of questions that ended with an error."),
+    _row("suite_retrieval_chunks_indexed_total", "counter", "rag", "count", "", "Chunks that were indexed."),
+    _row("suite_embedding_texts_total", "counter", "embedding", "count", "", "Texts that the embedding model read."),
+    _row("suite_embedding_tokens_total", "counter", "embedding", "count", "", "Tokens that the embedding model read."),
+    _row("suite_embedding_cache_hits_total", "counter", "embedding", "count", "", "Vectors that were found in the cache instead."),
+    _row("suite_embedding_cache_misses_total", "counter", "embedding", "count", "", "Vectors that were looked for in the cache and not there."),
+    _row("suite_embedding_cache_damaged_total", "counter", "embedding", "count", "",
          "Vectors of the cache that were not what had been put there; they were computed anew."),
-    _row("suite_embedding_cache_failures_total", "counter", "embedding", "times", "", "Times that the cache could not be read or written."),
+    _row("suite_embedding_cache_failures_total", "counter", "embedding", "count", "", "Times that the cache could not be read or written."),
     _row("suite_embedding_cache_bytes", "gauge", "embedding", "bytes", "", "Bytes that the cache of vectors takes on disk."),
-    _row("suite_vectors_points", "gauge", "qdrant", "points", "collection", "Points in the collection."),
-    _row("suite_vectors_indexed_vectors", "gauge", "qdrant", "vectors", "collection", "Vectors in an index, as the engine counts them."),
-    _row("suite_vectors_unoptimized_points", "gauge", "qdrant", "points", "collection",
+    _row("suite_vectors_points", "gauge", "qdrant", "count", "collection", "Points in the collection."),
+    _row("suite_vectors_indexed_vectors", "gauge", "qdrant", "count", "collection", "Vectors in an index, as the engine counts them."),
+    _row("suite_vectors_unoptimized_points", "gauge", "qdrant", "count", "collection",
          "Points written or deleted since the index was last brought up to date."),
-    _row("suite_vectors_optimizing", "gauge", "qdrant", "1 or 0", "collection", "1 while the index is brought up to date, else 0."),
-    _row("suite_vectors_optimizations_total", "counter", "qdrant", "runs", "collection outcome",
+    _row("suite_vectors_optimizing", "gauge", "qdrant", "state", "collection", "1 while the index is brought up to date, else 0."),
+    _row("suite_vectors_optimizations_total", "counter", "qdrant", "count", "collection outcome",
          "Runs that brought an index up to date (done), or failed to (failed)."),
     _row("suite_vectors_optimize_seconds_total", "counter", "qdrant", "seconds", "collection", "Seconds spent on such runs."),
     # memory
-    _row("suite_memory_turns", "gauge", "memory-api", "turns", "", "Turns that are remembered."),
-    _row("suite_memory_projects", "gauge", "memory-api", "projects", "", "Projects that there are."),
-    _row("suite_memory_sync_pending", "gauge", "memory-api", "vectors", "", "Vectors that are not written yet, and removals that are not made."),
+    _row("suite_memory_turns", "gauge", "memory-api", "count", "", "Turns that are remembered."),
+    _row("suite_memory_projects", "gauge", "memory-api", "count", "", "Projects that there are."),
+    _row("suite_memory_sync_pending", "gauge", "memory-api", "count", "", "Vectors that are not written yet, and removals that are not made."),
     _row("suite_memory_sync_lag_seconds", "gauge", "memory-api", "seconds", "", "Age of the oldest of them; 0 when there is none."),
     # tools
-    _row("suite_tool_calls_total", "counter", "mcp-server", "calls", "tool outcome",
+    _row("suite_tool_calls_total", "counter", "mcp-server", "count", "tool outcome",
          "Calls by what became of them: done, failed, denied, limited, or ask (an approval is waited for)."),
     _row("suite_tool_seconds", "histogram", "mcp-server", "seconds", "tool", "Seconds that a tool worked, without what secures it.", 120),
-    _row("suite_access_actors", "gauge", "mcp-server", "actors", "role", "Actors who are active, by role."),
-    _row("suite_approvals", "gauge", "mcp-server", "approvals", "state", "Approvals by state, as the database has them."),
-    _row("suite_approvals_oldest_seconds", "gauge", "mcp-server", "seconds", "", "How long the oldest approval that is still pending has waited."),
+    _row("suite_access_decisions_total", "counter", "mcp-server", "count", "outcome",
+         "Decisions about calls: allowed, denied, or ask (somebody else has to approve)."),
+    _row("suite_access_actors", "gauge", "mcp-server", "count", "role", "Actors who are active, by role."),
+    _row("suite_approvals", "gauge", "mcp-server", "count", "state", "Approvals by state, as the database has them."),
+    _row("suite_approval_oldest_pending_seconds", "gauge", "mcp-server", "seconds", "", "How long the oldest pending approval has waited."),
+    _row("suite_approval_expired_total", "counter", "mcp-server", "count", "", "Approvals that nobody decided in time."),
     _row("suite_approval_decision_seconds", "histogram", "mcp-server", "seconds", "decision", "Seconds from a request to its decision.", 300),
-    _row("suite_audit_entries", "gauge", "mcp-server", "entries", "", "Entries of the audit trail."),
-    _row("suite_audit_waiting", "gauge", "mcp-server", "entries", "", "Entries that wait to be written."),
-    _row("suite_audit_failures_total", "counter", "mcp-server", "entries", "", "Entries that could not be written."),
+    _row("suite_audit_entries", "gauge", "mcp-server", "count", "", "Entries of the audit trail."),
+    _row("suite_audit_waiting", "gauge", "mcp-server", "count", "", "Entries that wait to be written."),
+    _row("suite_audit_failures_total", "counter", "mcp-server", "count", "", "Entries that could not be written."),
     # what belongs to no part
     _row("suite_maintainer_heartbeat_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the maintainer's thread last showed itself."),
-    _row("suite_maintainer_job_age_seconds", "gauge", MONITORING, "seconds", "job", "Seconds since a job last ended, well or not."),
-    _row("suite_maintainer_job_failed", "gauge", MONITORING, "1 or 0", "job", "1 when a job's last run failed, else 0."),
+    _row("suite_maintainer_job_age_seconds", "gauge", MONITORING, "seconds", "task", "Seconds since a job last ended, well or not."),
+    _row("suite_maintainer_job_failed", "gauge", MONITORING, "state", "task", "1 when a job's last run failed, else 0."),
     _row("suite_backup_verified_age_seconds", "gauge", MONITORING, "seconds", "", "Age of the newest snapshot that was restored once (RPO)."),
     _row("suite_backup_restore_seconds", "gauge", MONITORING, "seconds", "", "Seconds that restoring it took (RTO)."),
-    _row("suite_backup_snapshots", "gauge", MONITORING, "snapshots", "verified", "Snapshots, by whether they were restored once."),
+    _row("suite_backup_snapshots", "gauge", MONITORING, "count", "verified", "Snapshots, by whether they were restored once."),
     _row("suite_backup_bytes", "gauge", MONITORING, "bytes", "", "Bytes that all snapshots take on the disk."),
     _row("suite_host_cpu_ratio", "gauge", MONITORING, "ratio", "", "How busy the machine's processors were since the scrape before."),
     _row("suite_host_memory_bytes", "gauge", MONITORING, "bytes", "kind", "The machine's memory: total, and available."),
     _row("suite_host_disk_bytes", "gauge", MONITORING, "bytes", "kind", "The disk of the data directory: total, and free."),
     _row("suite_process_resident_bytes", "gauge", MONITORING, "bytes", "process", "Memory of the kernel, and of its children (children)."),
     _row("suite_process_cpu_seconds_total", "counter", MONITORING, "seconds", "process", "Processor time of the kernel, and of its children."),
-    _row("suite_process_threads", "gauge", MONITORING, "threads", "", "Threads of the kernel."),
+    _row("suite_process_threads", "gauge", MONITORING, "count", "", "Threads of the kernel."),
     _row("suite_gpu_memory_bytes", "gauge", MONITORING, "bytes", "gpu kind", "Memory of a card: total, used."),
     _row("suite_gpu_utilisation_ratio", "gauge", MONITORING, "ratio", "gpu", "How busy a card is."),
-    _row("suite_gpu_temperature_celsius", "gauge", MONITORING, "degrees Celsius", "gpu", "A card's temperature."),
+    _row("suite_gpu_temperature_celsius", "gauge", MONITORING, "celsius", "gpu", "A card's temperature."),
     _row("suite_gpu_power_watts", "gauge", MONITORING, "watts", "gpu", "A card's power draw."),
-    _row("suite_model_memory_bytes", "gauge", MONITORING, "bytes", "model kind",
-         "Memory of a loaded model: as it was planned for the card (gpu) and for RAM (ram)."),
-    _row("suite_check_state", "gauge", MONITORING, "1 or 0", "phase check", "1 when a check last passed, else 0."),
-    _row("suite_check_age_seconds", "gauge", MONITORING, "seconds", "phase check", "Seconds since a check was last performed."),
-    _row("suite_log_lines_total", "counter", MONITORING, "lines", "level", "Lines written to the log."),
-    _row("suite_log_lost_total", "counter", MONITORING, "lines", "", "Lines that could not be written."),
-    _row("suite_log_unshipped_total", "counter", MONITORING, "lines", "", "Lines that the Loki of LOKI_URL did not get."),
+    _row("suite_log_lines_total", "counter", MONITORING, "count", "level", "Lines written to the log."),
+    _row("suite_log_lost_total", "counter", MONITORING, "count", "", "Lines that could not be written."),
+    _row("suite_log_unshipped_total", "counter", MONITORING, "count", "", "Lines that the Loki of LOKI_URL did not get."),
     _row("suite_log_last_line_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the log last took a line."),
-    _row("suite_alerts", "gauge", MONITORING, "alerts", "severity state", "Alerts by severity and state: pending, firing."),
-    _row("suite_notifications_total", "counter", MONITORING, "notifications", "sink outcome", "Notifications of alerts by sink: sent, or failed."),
+    _row("suite_alerts", "gauge", MONITORING, "count", "severity state", "Alerts by severity and state: pending, firing."),
+    _row("suite_notifications_total", "counter", MONITORING, "count", "sink outcome", "Notifications by sink: sent, or failed."),
     _row("suite_evaluation_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the rules were last looked at."),
 )
 ROWS = {row.name: row for row in TABLE}

@@ -29,6 +29,7 @@ from suite.tools.schema import check_arguments
 from suite.tools.series import LIMITED, ToolSeries
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
 
+_DECIDED = ("allowed", "denied", "ask")
 _ENDS = {TooMany: LIMITED, ApprovalNeeded: "ask", Denied: "denied"}  # how a call is counted that ends with such an error
 
 
@@ -95,6 +96,8 @@ class Pipeline:
 
     def record(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> Event:
         """Write an event about a call."""
+        if outcome in _DECIDED:
+            self._series.decided(outcome)
         return self.audit.record(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, {
             "arguments": attempt.arguments, "cwd": str(attempt.cwd), "client": attempt.caller.client, "key": attempt.caller.key, **detail}))
 

@@ -12,7 +12,8 @@ from suite.errors import BadArguments, BadRequest
 
 _TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", dict: "object", list: "array"}
 _CHECKED = {"type", "enum", "minimum", "maximum", "minLength", "maxLength", "items", "properties", "required", "additionalProperties"}
-_SAYS = {"title", "description", "default", "examples"}  # for people and models; nothing to check
+_SAYS = {"title", "description", "default", "examples", "$schema"}  # for people and models; nothing to check
+DEFS = "#/$defs/"  # how a $ref begins: to a definition at the root of the same schema
 
 
 def schema_of(function: Callable[..., Any], leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -72,25 +73,41 @@ def _of_type(hint: Any, name: str) -> dict[str, Any]:
 
 def refuse_unenforced(schema: Mapping[str, Any], where: str) -> None:
     """Raise BadRequest when a schema asks for something that `check` does not enforce: a promise unkept is worse than none."""
+    defs = schema.get("$defs", {})
+    for name, inner in defs.items():
+        if "$ref" in inner:  # so that following references ends
+            raise BadRequest(f"The definition {name!r} in the schema of {where} only refers to another; refer to that one.")
+        _refuse(inner, f"{where}.$defs.{name}", defs)
+    _refuse({word: value for word, value in schema.items() if word != "$defs"}, where, defs)
+
+
+def _refuse(schema: Mapping[str, Any], where: str, defs: Mapping[str, Any]) -> None:
+    if "$ref" in schema:
+        target = str(schema["$ref"])
+        if not target.startswith(DEFS) or target.removeprefix(DEFS) not in defs:
+            raise BadRequest(f"The schema of {where} refers to {target[:80]!r}, which is not there; refer to {DEFS} and a name in $defs.")
+        if more := sorted(set(schema) - {"$ref"} - _SAYS):
+            raise BadRequest(f"The schema of {where} has {more[0]!r} beside '$ref', which is not enforced here; put it in the definition.")
+        return
     if strange := sorted(set(schema) - _CHECKED - _SAYS):
         raise BadRequest(f"The schema of {where} uses {strange[0]!r}, which is not enforced here; use {', '.join(sorted(_CHECKED))}.")
     if schema.get("additionalProperties", False) is not False:
         raise BadRequest(f"The schema of {where} lets any argument in; set additionalProperties to false and name the arguments.")
     for name, inner in schema.get("properties", {}).items():
-        refuse_unenforced(inner, f"{where}.{name}")
+        _refuse(inner, f"{where}.{name}", defs)
     if "items" in schema:
-        refuse_unenforced(schema["items"], f"{where}[]")
+        _refuse(schema["items"], f"{where}[]", defs)
 
 
 def check_arguments(tool: str, schema: Mapping[str, Any], arguments: Any) -> dict[str, Any]:
     """The arguments as a new dict; raises BadArguments that names the first one which is unknown, missing or of the wrong kind."""
     if not isinstance(arguments, Mapping):
         raise BadArguments(f"Arguments of {tool} must be an object of names and values, not {type(arguments).__name__}.", param="arguments")
-    _check_object(tool, "", schema, arguments)
+    _check_object(tool, "", schema, arguments, schema.get("$defs", {}))
     return dict(arguments)
 
 
-def _check_object(tool: str, path: str, schema: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+def _check_object(tool: str, path: str, schema: Mapping[str, Any], value: Mapping[str, Any], defs: Mapping[str, Any]) -> None:
     properties = schema.get("properties", {})
     takes = f"it takes {', '.join(properties) or 'none'}"
     for name in value:
@@ -100,10 +117,13 @@ def _check_object(tool: str, path: str, schema: Mapping[str, Any], value: Mappin
         if name not in value:
             raise BadArguments(f"{tool} needs the argument {_named(path, name)}; {takes}.", param=name)
     for name, inner in value.items():
-        _check_value(tool, f"{path}.{name}".lstrip("."), properties[name], inner)
+        _check_value(tool, f"{path}.{name}".lstrip("."), properties[name], inner, defs)
 
 
-def _check_value(tool: str, path: str, schema: Mapping[str, Any], value: Any) -> None:
+def _check_value(tool: str, path: str, schema: Mapping[str, Any], value: Any, defs: Mapping[str, Any]) -> None:
+    if "$ref" in schema:
+        schema = defs[schema["$ref"].removeprefix(DEFS)]
+
     def refuse(wanted: str) -> None:
         raise BadArguments(f"Argument {path!r} of {tool} must be {wanted}, not {str(value)[:60]!r}.", param=path)
 
@@ -119,10 +139,10 @@ def _check_value(tool: str, path: str, schema: Mapping[str, Any], value: Any) ->
     if isinstance(value, str) and not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         refuse(f"{schema.get('minLength', 0)} to {schema.get('maxLength', 'any number of')} characters long")
     if isinstance(value, Mapping) and "properties" in schema:
-        _check_object(tool, path, schema, value)
+        _check_object(tool, path, schema, value, defs)
     if isinstance(value, list) and "items" in schema:
         for index, item in enumerate(value):
-            _check_value(tool, f"{path}[{index}]", schema["items"], item)
+            _check_value(tool, f"{path}[{index}]", schema["items"], item, defs)
 
 
 def _is(kind: str, value: Any) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # a guest has only the face, and needs no database
 READ_DOCUMENTS, READ_REPORTS = "knowledge.search", "runbook.run"  # the permissions: of whoever may be answered from them, and may make them
 MOST = 1_000  # of each kind in a list, the newest reports and the first documents
 REPORT_LIMIT = 20_000_000  # bytes
+REPORT, REPORT_MIME = "report:///", "application/x-ipynb+json"  # how the address of a report begins, and what it is
+REPORT_IS = "An executed runbook: what was checked, and what was seen."
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,14 @@ class Item:
         return cls(data["uri"], data["name"], data["description"], data["mime"])
 
 
+# addresses that a client can build from a name; those of documents are too long to be typed
+TEMPLATES = (Item(REPORT + "{file}", "report", REPORT_IS, REPORT_MIME),)
+
+
 class ShelfFace(Protocol):
-    """The host's shelf, or the guest's remote face of it."""
+    """The host's shelf, or the guest's remote face of it. `templates` are the addresses that can be built, with one name in braces each."""
+
+    templates: tuple[Item, ...]
 
     def list(self, caller: Caller | None = None) -> list[Item]: ...
 
@@ -51,6 +59,8 @@ class ShelfFace(Protocol):
 
 class Shelf:
     """Documents and reports. `documents()` gives collection and path of each indexed document, `text(path)` its text as it was indexed from."""
+
+    templates = TEMPLATES
 
     def __init__(self, audit: Audit, actors: Actors, owner: str, reports: Path, documents: Callable[[], Iterable[tuple[str, str]]] = tuple,
                  text: Callable[[str], str] = str) -> None:
@@ -93,8 +103,7 @@ class Shelf:
 
     def _of_reports(self) -> list[tuple[Item, str]]:
         files = sorted((file for file in self._reports.glob("*.ipynb") if file.is_file() and not file.is_symlink()), reverse=True)[:MOST]
-        what, mime = "An executed runbook: what was checked, and what was seen.", "application/x-ipynb+json"
-        return [(Item(f"report:///{quote(file.name)}", file.name, what, mime), str(file)) for file in files]
+        return [(Item(REPORT + quote(file.name), file.name, REPORT_IS, REPORT_MIME), str(file)) for file in files]
 
     def _decide(self, caller: Caller, permission: str) -> Any:
         return decide_act(self._actors.find(caller.actor), permission, self._actors.policy, asked=caller.actor)

@@ -151,5 +151,5 @@ def test_while_a_stack_runs_it_makes_the_backup_and_no_restore_is_let_in(host: P
     state = host.ask("bench._behind.parts['memory-maintainer'].run_now('backup').to_dict()")
     assert state["error"] == "" and state["result"]["restore_s"] > 0 and Path(state["result"]["path"]).is_dir()
     assert state["result"]["pruned"] == [snapshot["name"]], "a newer one of the same day was verified"
-    metrics = host.ask("bench._behind.metrics.exposition().decode()")
+    metrics = host.ask("bench._behind.metrics.exposition(\"monitoring\").decode()")
     assert 'suite_backup_snapshots{verified="yes"} 1.0' in metrics and "suite_backup_restore_seconds " in metrics

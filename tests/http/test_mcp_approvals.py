@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 from mcp import Client as McpClient
 from mcp import types
 from mcp.client.streamable_http import streamable_http_client
+from openai_stage import until
 from tools_stage import Stage, set_stage
 
 from suite.access.identify import Door
@@ -30,6 +32,7 @@ from suite.http.serve import HttpServers, bind
 from suite.tools.tool import Watch, tool_of
 
 RAN: list[str] = []
+WIRES = pytest.mark.parametrize("mode", ["auto", "legacy"])  # input-required results, and elicitation during the call
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Port:
     owner: str
     keys: dict[str, str]
     ids: dict[str, str]
+    left: list[bytes]  # the X-About of a request, each time that a part of the server was told of its end
 
     def client(self, token: str) -> Client:
         return Client(self.url, token)
@@ -63,10 +67,20 @@ def port(tmp_path: Path) -> Iterator[Port]:
     door = Door(token, stage.keys, "local-owner")
     app = tools_http.app(stage.tools, door)
     add_problems(app)
-    sock, servers = bind("127.0.0.1", 0, "mcp-server"), HttpServers()
-    servers.start({"mcp-server": (sock, Guard(app, "mcp-server", token.matches, "127.0.0.1", lambda *seen: None, door))})
+    sock, servers, left = bind("127.0.0.1", 0, "mcp-server"), HttpServers(), []
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        async def told() -> Any:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                left.append(dict(scope["headers"]).get(b"x-about", b""))
+            return message
+
+        await app(scope, told if scope["type"] == "http" else receive, send)
+
+    servers.start({"mcp-server": (sock, Guard(watched, "mcp-server", token.matches, "127.0.0.1", lambda *seen: None, door))})
     yield Port(stage, f"http://127.0.0.1:{sock.getsockname()[1]}", token.token, {name: text for name, (_, text) in made.items()},
-               {name: key.id for name, (key, _) in made.items()})
+               {name: key.id for name, (key, _) in made.items()}, left)
     servers.stop()
     stage.storage.close()
 
@@ -188,36 +202,41 @@ def person(asked: list[str], **content: str) -> Any:
     return answer
 
 
-def test_over_mcp_somebody_elses_key_approves_and_the_call_runs(port: Port) -> None:
+@WIRES
+def test_over_mcp_somebody_elses_key_approves_and_the_call_runs(port: Port, mode: str) -> None:
     asked: list[str] = []
-    result = talk(port, port.keys["dev_user"], write, elicitation_callback=person(asked, decision="approve", reason="ok", key=port.keys["admin_user"]))
+    result = talk(port, port.keys["dev_user"], write, mode, elicitation_callback=person(asked, decision="approve", reason="ok", key=port.keys["admin_user"]))
     assert not result.is_error and RAN == ["a"] and len(asked) == 1 and "HIGH" in asked[0]
     kinds = [(event.actor, event.kind, event.outcome) for event in port.stage.audit.tail(4)]
     assert kinds == [("dev_user", "tool_call", "ask"), ("admin_user", "approval", "allowed"), ("dev_user", "tool_call", "allowed"), ("dev_user", "tool_call", "done")]
     assert port.keys["admin_user"] not in repr([event.to_dict() for event in port.stage.audit.tail(50)])
 
 
+@WIRES
 @pytest.mark.parametrize(("who", "says"), [("dev_user", "asked for this call"), ("guest_user", r"approvals.decide"), ("nobody", "not the API key of anybody"), ("", "takes the API key")])
-def test_over_mcp_no_other_key_counts(port: Port, who: str, says: str) -> None:
+def test_over_mcp_no_other_key_counts(port: Port, who: str, says: str, mode: str) -> None:
     key = {"nobody": "suite_" + "n" * 43, "": ""}.get(who) if who not in port.keys else port.keys[who]
-    result = talk(port, port.keys["dev_user"], write, elicitation_callback=person([], decision="approve", reason="ok", key=str(key)))
+    result = talk(port, port.keys["dev_user"], write, mode, elicitation_callback=person([], decision="approve", reason="ok", key=str(key)))
     assert result.is_error and says in result.content[0].text and RAN == []
     assert [row.state for row in port.stage.tools.approver.approvals.list()] == ["pending"]
 
 
-def test_over_mcp_the_access_token_is_no_approvers_key(port: Port) -> None:
-    result = talk(port, port.keys["dev_user"], write, elicitation_callback=person([], decision="approve", reason="ok", key=port.owner))
+@WIRES
+def test_over_mcp_the_access_token_is_no_approvers_key(port: Port, mode: str) -> None:
+    result = talk(port, port.keys["dev_user"], write, mode, elicitation_callback=person([], decision="approve", reason="ok", key=port.owner))
     assert result.is_error and RAN == []
 
 
-def test_over_mcp_a_person_rejects_or_declines(port: Port) -> None:
-    declined = talk(port, port.keys["dev_user"], write, elicitation_callback=person([]))
+@WIRES
+def test_over_mcp_a_person_rejects_or_declines(port: Port, mode: str) -> None:
+    declined = talk(port, port.keys["dev_user"], write, mode, elicitation_callback=person([]))
     assert declined.is_error and "Nobody decided" in declined.content[0].text
-    rejected = talk(port, port.keys["dev_user"], write, elicitation_callback=person([], decision="reject", reason="too risky", key=port.keys["admin_user"]))
+    assert [row.state for row in port.stage.tools.approver.approvals.list()] == ["pending"]
+    rejected = talk(port, port.keys["dev_user"], write, mode, elicitation_callback=person([], decision="reject", reason="too risky", key=port.keys["admin_user"]))
     assert rejected.is_error and "too risky" in rejected.content[0].text and RAN == []
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@WIRES
 def test_a_client_that_cannot_ask_is_told_what_to_do(port: Port, mode: str) -> None:
     result = talk(port, port.owner, write, mode=mode)
     assert result.is_error and "suite approvals approve" in result.content[0].text and RAN == []
@@ -270,3 +289,73 @@ def test_schemas_hints_progress_and_cancellation_reach_a_client(port: Port) -> N
     read, write_tool = tools["read_file"], tools["write_file"]
     assert read.output_schema["properties"]["content"] == {"type": "string"} and read.annotations.read_only_hint and not read.annotations.destructive_hint
     assert write_tool.annotations.destructive_hint and not write_tool.annotations.read_only_hint and not write_tool.annotations.open_world_hint
+
+
+def test_a_question_is_over_with_the_approval(port: Port) -> None:
+    port.stage.tools.approver.approvals.seconds = 1.0
+    told = threading.Event()
+
+    async def never(_context: Any, _params: types.ElicitRequestFormParams) -> Any:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            told.set()  # the client was told that nobody waits for the answer any longer
+
+    result = talk(port, port.keys["dev_user"], write, "legacy", elicitation_callback=never)
+    assert result.is_error and "Nobody answered in time" in result.content[0].text and RAN == [] and told.wait(20)
+    assert [row.state for row in port.stage.tools.approver.approvals.list()] == ["expired"]
+
+
+def test_while_a_person_thinks_the_client_goes_on_with_other_calls(port: Port) -> None:
+    asked, other = threading.Event(), anyio.Event()
+    answer = person([], decision="approve", reason="ok", key=port.keys["admin_user"])
+
+    async def think(context: Any, params: types.ElicitRequestFormParams) -> Any:
+        asked.set()
+        await other.wait()
+        return await answer(context, params)
+
+    async def both(client: McpClient) -> Any:
+        results = []
+
+        async def call() -> None:
+            results.append(await write(client))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await anyio.to_thread.run_sync(asked.wait, 20)
+            assert not (await client.call_tool("list_files", {"path": "."})).is_error and results == []
+            other.set()
+        return results
+
+    assert [result.is_error for result in talk(port, port.keys["dev_user"], both, "legacy", elicitation_callback=think)] == [False] and RAN == ["a"]
+
+
+def test_a_client_that_answers_with_an_error_is_told_what_to_do(port: Port) -> None:
+    async def fail(_context: Any, _params: types.ElicitRequestFormParams) -> Any:
+        return types.ErrorData(code=-32603, message="no window")
+
+    result = talk(port, port.keys["dev_user"], write, "legacy", elicitation_callback=fail)
+    assert result.is_error and "no window" in result.content[0].text and "suite approvals approve" in result.content[0].text and RAN == []
+
+
+def test_an_answer_after_the_client_has_left_decides_nothing(port: Port) -> None:
+    session = {"Authorization": f"Bearer {port.keys['dev_user']}", "Accept": "application/json, text/event-stream"}
+
+    def send(client: httpx.Client, **message: Any) -> httpx.Response:
+        return client.post("/mcp", json={"jsonrpc": "2.0", **message}, headers=session)
+
+    with httpx.Client(base_url=port.url, trust_env=False) as client:
+        about = {"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "old", "version": "1"}}
+        begun = send(client, id=1, method="initialize", params=about)
+        session |= {"mcp-session-id": begun.headers["mcp-session-id"], "mcp-protocol-version": "2025-06-18"}
+        send(client, method="notifications/initialized")
+        call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "write_file", "arguments": {"path": "a"}}}
+        with client.stream("POST", "/mcp", json=call, headers={**session, "X-About": "call"}) as stream:
+            question = next(json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: {"))
+            assert question["method"] == "elicitation/create" and "HIGH" in question["params"]["message"]
+        until(lambda: port.left.count(b"call") == 2)  # the part of the SDK that writes the stream, and the call that waits
+        answer = {"decision": "approve", "reason": "ok", "key": port.keys["admin_user"]}
+        assert send(client, id=question["id"], result={"action": "accept", "content": answer}).status_code == 202
+        assert send(client, id=3, method="ping").status_code == 200  # what came before it was dealt with
+    assert RAN == [] and [row.state for row in port.stage.tools.approver.approvals.list()] == ["pending"]

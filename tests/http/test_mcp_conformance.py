@@ -16,14 +16,17 @@ from typing import Any
 import pytest
 from tools_stage import set_stage
 
+from suite.access.caller import Caller
 from suite.access.identify import Door
 from suite.access.key import create_key
 from suite.access.permission import Permission, Sensitivity
-from suite.errors import BadRequest
+from suite.errors import BadRequest, NotFound
 from suite.http import tools as tools_http
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.http.serve import HttpServers, bind
+from suite.tools.prompts import Prompt
+from suite.tools.shelf import Item
 from suite.tools.tool import Watch, tool_of
 
 PACKAGES = ("@modelcontextprotocol/conformance@0.1.16", "node@22.23.3")  # the suite needs a newer node than distributions have
@@ -48,9 +51,47 @@ def test_tool_with_progress(watch: Watch) -> dict[str, Any]:
     return {"text": "done"}
 
 
-TOOLS = (test_simple_text, test_error_handling, test_tool_with_progress)  # the suite asks for these names
+def test_elicitation(message: str) -> dict[str, Any]:
+    """Wait for an approval: the one thing for which a person is asked during a call. The suite's person has no key, so it never runs."""
+    raise AssertionError(message)
+
+
+def json_schema_2020_12_tool(**given: Any) -> dict[str, Any]:
+    """Give what was given."""
+    return given
+
+
+TOOLS = (test_simple_text, test_error_handling, test_tool_with_progress, test_elicitation)  # the suite asks for these names
 for tool in TOOLS:
     tool.__test__ = False  # type: ignore[attr-defined]
+SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "additionalProperties": False,
+          "$defs": {"address": {"type": "object", "properties": {"street": {"type": "string"}, "city": {"type": "string"}}}},
+          "properties": {"name": {"type": "string"}, "address": {"$ref": "#/$defs/address"}}}
+PROMPTS = {prompt.name: prompt for prompt in (
+    Prompt("test_simple_prompt", "Without arguments.", {}, "This is a simple prompt for testing."),
+    Prompt("test_prompt_with_arguments", "With two.", {"arg1": "the first", "arg2": "the second"}, "Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"),
+    Prompt("test_prompt_with_embedded_resource", "With a resource.", {"resourceUri": "its address"}, "Please process the embedded resource above.",
+           attached={"resourceUri": ""}),
+)}
+
+
+TEXTS = {"test://static-text": "This is the content of the static text resource.", "test://example-resource": "Embedded resource content for testing.",
+         "test://template/123/data": '{"id": "123", "templateTest": true, "data": "Data for ID: 123"}'}
+
+
+class SuiteShelf:
+    """The resources that the suite reads, which are text."""
+
+    templates = (Item("test://template/{id}/data", "template", "The data of an id.", "application/json"),)
+
+    def list(self, caller: Caller | None = None) -> list[Item]:
+        return [Item(uri, uri, "A text.", "text/plain") for uri in TEXTS]
+
+    def read(self, uri: str, caller: Caller | None = None) -> tuple[Item, str]:
+        found = next((item for item in self.list() if item.uri == uri), None)
+        if found is None:
+            raise NotFound(f"There is nothing to read at {uri!r}.")
+        return found, TEXTS[uri]
 
 
 @dataclass(frozen=True)
@@ -75,17 +116,18 @@ class Bearer:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Port 8020 with the tools that the suite calls."""
+    """Port 8020 with the tools, prompts and resources that the suite asks for."""
     root = tmp_path_factory.mktemp("stage")
     stage = set_stage(root, mcp_user_id="local-owner")
-    for function in TOOLS:
-        name = function.__name__
-        stage.actors.policy.tools[name] = Permission(name, "file.list", Sensitivity.LOW, effect="reads")
-        stage.tools.register(tool_of(function))
+    for tool in (*map(tool_of, TOOLS), tool_of(json_schema_2020_12_tool, schema=SCHEMA)):
+        asks = Sensitivity.HIGH if tool.name == "test_elicitation" else Sensitivity.LOW
+        stage.actors.policy.tools[tool.name] = Permission(tool.name, "file.list", asks, effect="reads")
+        stage.tools.register(tool)
+    stage.tools.shelf = SuiteShelf()  # type: ignore[assignment]
     (root / "run").mkdir(mode=0o700)
     token = create_key(root / "run")
     door = Door(token, stage.keys, "local-owner")
-    app = tools_http.app(stage.tools, door)
+    app = tools_http.app(stage.tools, door, prompts=PROMPTS)
     add_problems(app)
     guarded = Guard(app, "mcp-server", token.matches, "127.0.0.1", lambda *seen: None, door)
     sock, servers = bind("127.0.0.1", 0, "mcp-server"), HttpServers()

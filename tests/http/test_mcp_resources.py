@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client as McpClient
-from mcp import MCPError
+from mcp import MCPError, types
 from mcp.client.streamable_http import streamable_http_client
 from tools_stage import NoToken, Stage, set_stage
 
@@ -104,7 +104,7 @@ def test_a_guest_process_reads_as_the_host_does(port: Port) -> None:
     with Client(port.url, port.keys["dev_user"]) as client:
         far = RemoteShelf(client)
         here = port.stage.tools.shelf
-        assert far.list() == here.list() and [far.read(item.uri) for item in far.list()] == [here.read(item.uri) for item in here.list()]
+        assert far.templates == here.templates and far.list() == here.list() and [far.read(item.uri) for item in far.list()] == [here.read(item.uri) for item in here.list()]
     with Client(port.url, port.keys["guest_user"]) as client, pytest.raises(Denied):
         RemoteShelf(client).read("report:///20260101T000000Z-phase2_health.ipynb")
 
@@ -123,6 +123,59 @@ def test_prompts_are_listed_and_filled(port: Port, mode: str) -> None:
     listed, got = talk(port, port.keys["guest_user"], ask, mode)
     assert [row.name for row in listed] == list(PROMPTS) and all(row.arguments and row.arguments[0].required for row in listed)
     assert got.messages[0].content.text.endswith("Question: 언제 {question}?") and "rag_search" in got.messages[0].content.text
+
+
+REPORT = "report:///20260101T000000Z-phase2_health.ipynb"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_prompt_about_a_report_has_the_report_in_it_for_whoever_may_read_it(port: Port, mode: str) -> None:
+    async def review(client: McpClient) -> Any:
+        return (await client.get_prompt("review_report", {"report": REPORT})).messages
+
+    report, text = (message.content for message in talk(port, port.keys["dev_user"], review, mode))
+    assert (report.resource.uri, report.resource.text, report.resource.mime_type) == (REPORT, '{"cells": []}', "application/x-ipynb+json")
+    assert REPORT in text.text and port.stage.audit.tail(1)[0].subject == REPORT
+
+    async def refused(client: McpClient) -> None:
+        with pytest.raises(MCPError, match=r"runbook\.run"):
+            await review(client)
+
+    talk(port, port.keys["guest_user"], refused, mode)
+    assert port.stage.audit.tail(1)[0].outcome == "denied"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_addresses_are_completed_from_what_the_caller_may_read(port: Port, mode: str) -> None:
+    about, of_template = types.PromptReference(name="review_report"), types.ResourceTemplateReference(uri="report:///{file}")
+
+    async def typed(client: McpClient) -> Any:
+        templates = (await client.list_resource_templates()).resource_templates
+        asked = [(about, "report", "HEALTH"), (about, "report", "README"), (of_template, "file", "phase2"), (of_template, "file", "report"), (of_template, "x", ""),
+                 (types.PromptReference(name="what_was_said"), "topic", "")]
+        with pytest.raises(MCPError, match="no template"):
+            await client.complete(types.ResourceTemplateReference(uri="file:///{path}"), {"name": "path", "value": ""})
+        return templates, [(await client.complete(ref, {"name": name, "value": value})).completion.values for ref, name, value in asked]
+
+    templates, values = talk(port, port.keys["dev_user"], typed, mode)
+    assert [row.uri_template for row in templates] == ["report:///{file}"] and values == [[REPORT], [], [REPORT.removeprefix("report:///")], [], [], []]
+    assert talk(port, port.keys["guest_user"], typed, mode)[1] == [[]] * 6
+
+
+def test_no_more_is_completed_than_the_protocol_lets(port: Port, tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / "reports" / f"2026-{number}.ipynb").write_text("{}", encoding="utf-8")
+
+    async def complete(client: McpClient) -> Any:
+        return (await client.complete(types.PromptReference(name="review_report"), {"name": "report", "value": ""})).completion
+
+    found = talk(port, port.keys["dev_user"], complete)
+    assert (len(found.values), found.total, found.has_more) == (100, 101, True)
+
+
+def test_a_prompt_about_a_report_takes_nothing_else() -> None:
+    with pytest.raises(BadArguments, match="begins with"):
+        prompt("review_report").filled({"report": "document:///x"})
 
 
 @pytest.mark.parametrize("given", [{}, {"question": " "}, {"question": "x" * (MAX_ARGUMENT + 1)}, {"question": "x", "more": "y"}, {"topic": "x"}])

@@ -20,7 +20,7 @@ NAMES = {"prompt_tokens_total", "prompt_seconds_total", "tokens_predicted_total"
          "n_busy_slots_per_decode", "prompt_tokens_seconds", "predicted_tokens_seconds", "kv_cache_usage_ratio", "kv_cache_tokens",
          "requests_processing", "requests_deferred"}
 HELLO = [{"role": "user", "content": "안녕하세요, 반갑습니다"}]
-STATS = {"requests": 9, "prompt_tokens": 200, "cached_tokens": 50, "prompt_seconds": 0.5, "tokens": 300, "predicted_seconds": 3.0, "decodes": 100,
+STATS = {"requests": 9, "restarts": 1, "prompt_tokens": 200, "cached_tokens": 50, "prompt_seconds": 0.5, "tokens": 300, "predicted_seconds": 3.0, "decodes": 100,
          "busy_slots": 250, "busy": 2, "waiting": 3, "refused": 4, "cancelled": 5, "failed": 6, "kv_tokens": 1000, "kv_used": 250, "tokens_per_s": 90.0,
          "first_token": {"count": 7, "sum": 1.75, "buckets": [[0.1, 2], [0.5, 6]]}}
 
@@ -35,7 +35,9 @@ def samples(text):
 
 
 def test_every_number_has_its_name_and_meaning():
-    seen = samples(Metrics().exposition(ServingSeries(lambda: STATS)).decode())
+    metrics = Metrics()
+    metrics.registry("x").register(ServingSeries(lambda: STATS))
+    seen = samples(metrics.exposition("x").decode())
     assert {name.removeprefix("llamacpp:") for name in seen if "llamacpp:" in name} == NAMES
     assert (seen["llamacpp:prompt_tokens_total"], seen["llamacpp:tokens_predicted_total"], seen["llamacpp:n_decode_total"]) == (200, 300, 100)
     assert (seen["llamacpp:prompt_seconds_total"], seen["llamacpp:tokens_predicted_seconds_total"]) == (0.5, 3.0)
@@ -53,8 +55,10 @@ def test_a_server_that_cannot_say_has_no_numbers_and_the_others_stay():
         raise NotReady("the child has died")
 
     metrics = Metrics()
-    metrics.observe("rag", "/x", 200, 0.1)
-    assert set(samples(metrics.exposition(ServingSeries(gone)).decode())) == set(samples(metrics.exposition().decode())) != set()
+    metrics.observe("x", "rag", "/x", 200, 0.1)
+    before = set(samples(metrics.exposition("x").decode()))
+    metrics.registry("x").register(ServingSeries(gone))
+    assert set(samples(metrics.exposition("x").decode())) == before != set()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,8 @@ def served_model(tmp_path_factory):
     """A loaded server with room for one reply, and a client of its port."""
     server, metrics = smoke_server(tmp_path_factory.mktemp("metrics"), llama_slots=1), Metrics()
     app = model.app(server)
-    _add_questions(app, server, metrics, ServingSeries(server.stats))
+    metrics.registry("inference-chat").register(ServingSeries(server.stats))
+    _add_questions(app, "inference-chat", server, metrics)
     add_problems(app)
     with served(app) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         assert samples(client.get("/metrics").text)["llamacpp:tokens_predicted_total"] == 0  # nothing is loaded yet

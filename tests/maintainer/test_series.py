@@ -17,7 +17,9 @@ from suite.testing import MemoryStore, StandInEmbedder
 
 def samples(collector):
     """Every sample by its name and labels, as Prometheus' own parser reads them."""
-    text = Metrics().exposition(collector).decode()
+    metrics = Metrics()
+    metrics.registry("x").register(collector)
+    text = metrics.exposition("x").decode()
     return {(sample.name, *sample.labels.values()): sample.value for family in text_string_to_metric_families(text) for sample in family.samples
             if not sample.name.startswith(("suite_requests", "suite_request_seconds", "suite_part"))}
 

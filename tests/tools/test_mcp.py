@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, types
 from tools_stage import Stage, desk, set_stage
 
 from suite.tools.server import mcp_server
@@ -101,3 +103,46 @@ def test_relative_paths_over_stdio_start_where_the_process_was_started(tmp_path:
 
     result = talk(server, call)
     assert not result.is_error and result.structured_content["path"] == "notes/회의록.txt"
+
+
+# the owner of the process is dev_user, so that the key of admin_user may decide
+ASKS = ("import sys; from pathlib import Path; sys.path[:0] = sys.argv[2:]; from tools_stage import desk, open_stage; "
+        "from suite.tools.builtin.files import WRITE_TOOLS; from suite.tools.server import serve_stdio; "
+        "stage = open_stage(Path(sys.argv[1]), mcp_user_id='dev_user'); stage.tools.register(WRITE_TOOLS[0]); "
+        "serve_stdio(stage.tools, desk(stage), stage.tools.shelf)")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_over_stdio_somebody_elses_key_approves(tmp_path: Path, mode: str) -> None:
+    stage = set_stage(tmp_path)
+    key = stage.keys.create("admin_user")[1]
+    stage.storage.close()
+    server = StdioServerParameters(command=sys.executable, args=["-c", ASKS, str(tmp_path), str(ROOT / "tests"), str(ROOT)], cwd=str(stage.workspace))
+
+    async def approve(_context: Any, _params: types.ElicitRequestFormParams) -> types.ElicitResult:
+        return types.ElicitResult(action="accept", content={"decision": "approve", "reason": "ok", "key": key})
+
+    async def call(client: Client) -> Any:
+        return await client.call_tool("write_file", {"path": "new.txt", "content": "새"})
+
+    result = talk(server, call, mode=mode, elicitation_callback=approve)
+    assert not result.is_error and (stage.workspace / "new.txt").read_text(encoding="utf-8") == "새"
+
+
+def test_over_stdio_a_client_that_leaves_while_it_is_asked_ends_the_process(tmp_path: Path) -> None:
+    stage = set_stage(tmp_path)
+    stage.storage.close()
+    about = {"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "old", "version": "1"}}
+    messages = ({"id": 1, "method": "initialize", "params": about}, {"method": "notifications/initialized"},
+                {"id": 2, "method": "tools/call", "params": {"name": "write_file", "arguments": {"path": "new.txt", "content": "x"}}})
+    with subprocess.Popen([sys.executable, "-c", ASKS, str(tmp_path), str(ROOT / "tests"), str(ROOT)], cwd=stage.workspace, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None and server.stdout is not None
+        for message in messages:
+            server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        server.stdin.flush()
+        said = (json.loads(line) for line in server.stdout)
+        assert "result" in next(said) and next(said).get("method") == "elicitation/create"
+        server.stdin.close()
+        assert server.wait(30) == 0
+    assert not (stage.workspace / "new.txt").exists()

@@ -56,9 +56,31 @@ def test_lists_and_objects_are_looked_into() -> None:
             check_arguments("x", schema, {"rows": rows})
 
 
+def test_a_schema_may_refer_to_its_definitions_and_they_are_enforced() -> None:
+    tree = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 3}, "below": {"type": "array", "items": {"$ref": "#/$defs/tree"}}},
+            "required": ["n"]}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": {"tree": tree}, "type": "object",
+              "properties": {"root": {"$ref": "#/$defs/tree", "description": "where it begins"}}}
+    assert tool_of(lambda root: None, name="x", schema=schema).schema == schema
+    check_arguments("x", schema, {"root": {"n": 1, "below": [{"n": 2, "below": []}]}})
+    for root, where in (({"n": "1"}, "root.n"), ({}, "n"), ({"n": 1, "below": [{"n": 4}]}, "root.below[0].n"), ({"n": 1, "more": 2}, "more"), (1, "root")):
+        with pytest.raises(BadRequest) as caught:
+            check_arguments("x", schema, {"root": root})
+        assert caught.value.facts["param"] == where
+
+
+def refers(to: Any, **defs: Any) -> dict[str, Any]:
+    """A schema whose one argument is such a reference."""
+    return {"type": "object", "properties": {"a": to}, "$defs": defs}
+
+
 @pytest.mark.parametrize("schema", [
     {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}},
     {"type": "object", "additionalProperties": True}, {"type": "object", "anyOf": []},
+    refers({"$ref": "#/$defs/none"}), refers({"$ref": "https://example.org/a"}), refers({"$ref": "a"}, a={"type": "string"}), refers({"$ref": 1}),
+    refers({"$ref": "#/$defs/a", "minimum": 1}, a={"type": "integer"}), refers({"$ref": "#/$defs/a"}, a={"type": "string", "pattern": "x"}),
+    refers({"$ref": "#/$defs/a"}, a={"$ref": "#/$defs/b"}, b={"$ref": "#/$defs/a"}), {"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}, "type": "object"},
+    refers({"type": "object", "$defs": {}}),
 ])
 def test_a_schema_that_would_not_be_enforced_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):

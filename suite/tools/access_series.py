@@ -54,7 +54,8 @@ class AccessSeries(Collector):
         for state in STATES:
             family.add_metric((state,), found.get(state, (0, 0))[0])
         yield family
-        yield gauge_family("suite_approvals_oldest_seconds", max(0.0, now - found["pending"][1]) if "pending" in found else 0.0)
+        yield counter_family("suite_approval_expired_total", found.get("expired", (0, 0))[0])
+        yield gauge_family("suite_approval_oldest_pending_seconds", max(0.0, now - found["pending"][1]) if "pending" in found else 0.0)
 
     def _decisions(self) -> Metric:
         """The time that people took; of the rows, so that decisions made by other processes count, and those of earlier runs."""

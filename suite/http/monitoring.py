@@ -1,0 +1,115 @@
+"""Port 9090: all metrics at once, how the targets are, and what was measured before.
+
+`/metrics` and `/api/v1/targets` are in Prometheus' own form, so that what reads a Prometheus reads this port too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+from fastapi import FastAPI, Query, Response
+from fastapi.responses import JSONResponse
+
+from suite.monitoring.alert import Alert
+from suite.monitoring.metric import CONTENT_TYPE, Metrics
+from suite.monitoring.notification import moment
+from suite.monitoring.probe import State, guarded
+from suite.monitoring.promql import expression
+from suite.monitoring.rule import Matcher, Rule
+from suite.monitoring.samples import Series
+from suite.monitoring.scrape import Scraped
+from suite.monitoring.table import MONITORING
+from suite.monitoring.watch import Watch
+
+
+class Monitored(Protocol):
+    """The monitoring of a stack."""
+
+    metrics: Metrics
+    watch: Watch
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two rounds."""
+
+    def targets(self) -> list[Scraped]:
+        """How each target was found last."""
+
+    def names(self) -> list[str]:
+        """The metrics there are."""
+
+    def select(self, metric: str, matchers: Any = (), begin: float = 0.0, end: float | None = None) -> list[Series]:
+        """Series of a metric."""
+
+    def ready(self) -> State:
+        """Whether it works."""
+
+
+def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
+    """The app; `address` gives host and port of a target."""
+    served = FastAPI(title=MONITORING)
+
+    @served.get("/metrics")
+    def metrics() -> Response:
+        return Response(monitor.metrics.everything(address), media_type=CONTENT_TYPE)
+
+    @served.get(f"/metrics/{MONITORING}")
+    def own() -> Response:
+        return Response(monitor.metrics.exposition(MONITORING), media_type=CONTENT_TYPE)
+
+    @served.get("/-/ready")
+    def ready() -> JSONResponse:
+        state = guarded(monitor.ready)
+        return JSONResponse({"ok": state.ok, "reasons": list(state.reasons)}, 200 if state.ok else 503)
+
+    @served.get("/api/v1/targets")
+    def targets() -> dict[str, Any]:
+        return {"status": "success", "data": {"activeTargets": [_target(one) for one in monitor.targets()], "droppedTargets": []}}
+
+    @served.get("/api/v1/rules")
+    def rules() -> dict[str, Any]:
+        return {"status": "success", "data": {"groups": [{"name": "suite", "interval": monitor.interval, "file": "rules.toml",
+                                                          "rules": [_rule(monitor.watch, rule) for rule in monitor.watch.rules]}]}}
+
+    @served.get("/api/v1/alerts")
+    def alerts() -> dict[str, Any]:
+        return {"status": "success", "data": {"alerts": [_alert(alert) for alert in monitor.watch.active()]}}
+
+    @served.get("/api/v1/label/__name__/values")
+    def names() -> dict[str, Any]:
+        return {"status": "success", "data": monitor.names()}
+
+    @served.get("/v1/samples")
+    def samples(metric: str, begin: float = 0.0, end: float | None = None, match: Annotated[list[str] | None, Query()] = None) -> dict[str, Any]:
+        """Series of a metric; `match` is a matcher such as `job="rag"`. Values that are not finite are text."""
+        found = monitor.select(metric, [Matcher.parse(text) for text in match or ()], begin, end)
+        return {"series": [{"labels": dict(one.labels), "times": one.times.tolist(), "values": [_number(value) for value in one.values.tolist()]}
+                           for one in found]}
+
+    return served
+
+
+def _rule(watch: Watch, rule: Rule) -> dict[str, Any]:
+    mine = [alert for alert in watch.active() if alert.rule == rule.key]
+    state = "firing" if any(alert.state == "firing" for alert in mine) else "pending" if mine else "inactive"
+    why = watch.failed().get(rule.key, "")
+    return {"type": "alerting", "name": rule.name, "query": expression(rule), "duration": rule.hold, "labels": {"severity": rule.severity},
+            "annotations": {"summary": rule.sentence}, "state": state, "health": "err" if why else "ok" if watch.looked else "unknown",
+            "lastError": why, "lastEvaluation": moment(watch.looked or 0.0), "alerts": [_alert(alert) for alert in mine]}
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {"labels": dict(alert.labels), "annotations": {"summary": alert.summary}, "state": alert.state, "activeAt": moment(alert.active_since),
+            "value": repr(alert.value)}
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _target(one: Scraped) -> dict[str, Any]:
+    labels = {"instance": one.target.instance, "job": one.target.job}
+    return {"labels": labels, "discoveredLabels": {}, "scrapePool": one.target.job, "scrapeUrl": one.target.url, "lastError": one.error,
+            "lastScrape": moment(one.at), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down"}

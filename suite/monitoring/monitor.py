@@ -1,0 +1,75 @@
+"""The monitoring of one stack: it looks at every target, keeps what it saw, and answers questions about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from suite.errors import BadRequest
+from suite.monitoring.history import History
+from suite.monitoring.metric import Metrics
+from suite.monitoring.probe import State, bad, good
+from suite.monitoring.recent import Recent
+from suite.monitoring.rule import Matcher, Rule
+from suite.monitoring.samples import Series
+from suite.monitoring.scrape import Scraped, Scraper, Target
+from suite.monitoring.watch import NOBODY, Told, Watch
+
+LATE = 3  # rounds that may be missed before monitoring counts as stopped
+
+
+class Monitor:
+    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at."""
+
+    def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, rules: Sequence[Rule] = (), told: Told = NOBODY,
+                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
+        """Open the history; raises StorageError when it, or what fired before, cannot be read."""
+        self.metrics, self.recent, self._clock = metrics, Recent(), clock
+        self.history = History(folder, days)
+        self.watch = Watch(rules, self.recent, folder, told, clock=clock)
+        self.scraper = Scraper(metrics, targets, (self.recent, self.history), interval, then=self.watch.look, clock=clock)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self.scraper.start()
+
+    def close(self) -> None:
+        """End the thread, send what waits to be told, and close the history."""
+        self.scraper.close()
+        self.watch.close()
+        self.history.close()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two rounds."""
+        return self.scraper.interval
+
+    def targets(self) -> list[Scraped]:
+        """How each target was found last."""
+        return self.scraper.states()
+
+    def names(self) -> list[str]:
+        """The metrics of which anything is kept."""
+        return self.history.names()
+
+    def select(self, metric: str, matchers: Sequence[Matcher] = (), begin: float = 0.0, end: float | None = None) -> list[Series]:
+        """Series of a metric from `begin` to `end` (UTC seconds; now when None); raises BadRequest for a metric that was never seen."""
+        if metric not in set(self.names()):
+            raise BadRequest(f"There is no metric {metric[:80]!r}; `bench.monitoring.metrics()` lists them, and a histogram ends in _bucket, _sum or _count.",
+                             param="metric")
+        return self.history.select(metric, matchers, begin, self._clock() if end is None else end)
+
+    def ready(self) -> State:
+        """Whether rounds are made in time, and kept."""
+        states, late = self.targets(), LATE * self.scraper.interval + 5
+        facts: dict[str, Any] = {"targets": len(self.scraper.targets), "up": sum(one.up for one in states), "lost": self.history.lost}
+        if not states:
+            return bad("Monitoring has made no round yet; ask again in a moment.", **facts)
+        age = self._clock() - max(one.at for one in states)
+        facts["age_s"] = round(age, 3)
+        failed = self.watch.failed()
+        if failed:
+            return bad(*(f"Rule {key} cannot be evaluated: {why}" for key, why in failed.items()), **facts)
+        return bad(f"Monitoring has not looked for {age:.0f} s; see the log, and start the stack again.", **facts) if age > late else good(**facts)

@@ -1,0 +1,81 @@
+"""What `bench.monitoring` is: targets, metrics and samples as tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from suite.errors import BadRequest, NotReady, SettingsError
+from suite.monitoring.rule import Matcher, parse_duration
+from suite.monitoring.samples import Series
+from suite.monitoring.scrape import Scraped
+from suite.monitoring.table import ROWS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TARGETS = ("job", "instance", "up", "at", "seconds", "error")
+
+
+class MonitorFace(Protocol):
+    """The host's monitor, or the guest's remote face of it."""
+
+    def targets(self) -> list[Scraped]: ...
+
+    def names(self) -> list[str]: ...
+
+    def select(self, metric: str, matchers: Sequence[Matcher] = (), begin: float = 0.0, end: float | None = None) -> list[Series]: ...
+
+
+class Monitoring:
+    """Tables of what monitoring saw; every method raises NotReady where MONITORING_ENABLED is false."""
+
+    def __init__(self, monitor: MonitorFace | None) -> None:
+        self._monitor = monitor
+
+    def targets(self) -> pd.DataFrame:
+        """How each target was found last: job, instance, up, at (UTC), seconds that it took, and the error of one that is down."""
+        import pandas as pd
+
+        rows = [one.to_dict() for one in self._there().targets()]
+        found = pd.DataFrame(rows, columns=list(TARGETS))
+        found["at"] = pd.to_datetime(found["at"], unit="s", utc=True)
+        return found
+
+    def metrics(self) -> pd.DataFrame:
+        """The metrics of which there are samples: name, kind, unit, labels, sentence; the last four are empty for those that are not the suite's."""
+        import pandas as pd
+
+        rows = []
+        for name in self._there().names():
+            row = ROWS.get(name) or ROWS.get(name.rsplit("_", 1)[0])
+            rows.append((name, row.kind, row.unit, " ".join(row.labels), row.sentence) if row else (name, "", "", "", ""))
+        return pd.DataFrame(rows, columns=["name", "kind", "unit", "labels", "sentence"])
+
+    def samples(self, metric: str, since: str | float = "1h", **labels: str) -> pd.DataFrame:
+        """Samples of a metric, one a row: at (UTC), value, and a column for each label. `since` is how far to look back: `15m`, `24h`, or seconds.
+
+        `labels` narrow, such as `job="rag"`. Raises BadRequest for a metric of which nothing is kept, or a time that cannot be read.
+        """
+        import pandas as pd
+
+        back = _seconds(since)
+        matchers = [Matcher(name, "=", str(value)) for name, value in labels.items()]
+        found = self._there().select(metric, matchers, time.time() - back, None)
+        parts = [pd.DataFrame({"at": pd.to_datetime(one.times, unit="s", utc=True), "value": one.values, **one.labels}) for one in found]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["at", "value"])
+
+    def _there(self) -> MonitorFace:
+        if self._monitor is None:
+            raise NotReady("Monitoring is off in this stack; set MONITORING_ENABLED=true and start it again.")
+        return self._monitor
+
+
+def _seconds(since: str | float) -> float:
+    if isinstance(since, (int, float)) and not isinstance(since, bool) and since > 0:
+        return float(since)
+    try:
+        return parse_duration(str(since))
+    except SettingsError as error:
+        raise BadRequest(f"since is {since!r} but must be seconds or a duration such as 15m or 24h.", param="since") from error

@@ -1,0 +1,155 @@
+"""The rules of one stack at work: looked at after every round, told to whoever is to know, gone on with after a restart."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from suite.monitoring.alert import Alert
+from suite.monitoring.alertmanager import Alertmanager
+from suite.monitoring.alerts import Alerts
+from suite.monitoring.deliver import Deliver, Sink
+from suite.monitoring.notification import Notification
+from suite.monitoring.notify import Notify
+from suite.monitoring.rule import Rule
+from suite.monitoring.samples import Samples
+from suite.monitoring.silence import Silences
+from suite.monitoring.sink import NotebookSink
+from suite.monitoring.table import counter_family, gauge_family
+
+FILE = "alerts.json"
+log = logging.getLogger("suite.monitoring")
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who is told of alerts besides the notebook; without `telling` nobody is, and the alerts are there all the same."""
+
+    sinks: tuple[Sink, ...] = ()
+    alertmanager: Alertmanager | None = None
+    telling: bool = True
+
+
+NOBODY = Told()
+
+
+class Watch:
+    """`look` evaluates the rules over `samples` and tells what fires. What fires and what was told is kept in `folder`."""
+
+    def __init__(self, rules: Sequence[Rule], samples: Samples, folder: Path, told: Told = NOBODY, clock: Callable[[], float] = time.time) -> None:
+        """Go on from what the folder holds; raises StorageError when its silences are damaged."""
+        self.notebook, self.silences = NotebookSink(), Silences(folder)
+        self._alerts, self._samples, self._clock, self._telling = Alerts(rules), samples, clock, told.telling
+        self._notify, self._alertmanager = Notify(self.silences), told.alertmanager
+        self._deliver = Deliver([self.notebook, *told.sinks])
+        self._file, self._written = folder / FILE, ""
+        self._failed: dict[str, str] = {}
+        self._looked: float | None = None
+        self._restore()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are looked at."""
+        return self._alerts.rules
+
+    @property
+    def looked(self) -> float | None:
+        """When they were last looked at (UTC seconds)."""
+        return self._looked
+
+    def active(self) -> tuple[Alert, ...]:
+        """The alerts that are pending or firing."""
+        return self._alerts.active()
+
+    def failed(self) -> dict[str, str]:
+        """Why a rule could not be evaluated, by its key."""
+        return dict(self._failed)
+
+    def notifications(self) -> tuple[Notification, ...]:
+        """What was told, newest first."""
+        return self.notebook.rows()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By place: how many notifications were sent, and how many could not be."""
+        return self._deliver.counts() | (self._alertmanager.counts() if self._alertmanager else {})
+
+    def look(self, at: float) -> None:
+        """Evaluate every rule at that moment, tell what is to be told, and keep how far it is."""
+        changes = self._alerts.evaluate(self._samples, at)
+        for key, why in (changes.failed or {}).items():
+            if self._failed.get(key) != why:
+                log.error("rule %s cannot be evaluated: %s", key, why)
+        self._failed = dict(changes.failed or {})
+        active = self._alerts.active()
+        if self._telling:
+            self._deliver.tell(self._notify.update(active, at))
+            if self._alertmanager is not None:
+                self._alertmanager.update(active, at)
+        self._looked = at
+        self._keep()
+
+    def close(self) -> None:
+        """Send what still waits, for some seconds at most."""
+        self._deliver.close()
+        if self._alertmanager is not None:
+            self._alertmanager.close()
+
+    def _restore(self) -> None:
+        try:
+            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            self._alerts.restore(kept["alerts"], self._clock())
+            self._notify.restore(kept["told"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.error("what fired before the start is not known: %s cannot be read (%s: %s)", self._file, type(error).__name__, error)
+
+    def _keep(self) -> None:
+        state = self._alerts.state()
+        text = json.dumps({"alerts": {"evaluated_at": state["evaluated_at"], "alerts": state["alerts"]}, "told": self._notify.state()})
+        partial = self._file.with_suffix(".partial")
+        try:
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(partial, self._file)
+        except OSError as error:
+            if self._written != str(error):
+                log.error("which alerts fire cannot be kept in %s (%s)", self._file, error.strerror)
+            self._written = str(error)
+
+
+class WatchSeries(Collector):
+    """`suite_alerts`, `suite_notifications_total` and `suite_evaluation_age_seconds`, read at the moment of the scrape."""
+
+    def __init__(self, watch: Watch, clock: Callable[[], float] = time.time) -> None:
+        self._watch, self._clock = watch, clock
+
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        alerts = gauge_family("suite_alerts")
+        found: Counter[tuple[Any, ...]] = Counter((alert.severity, alert.state) for alert in self._watch.active())
+        for severity in ("critical", "warning", "info"):
+            for state in ("pending", "firing"):
+                alerts.add_metric((severity, state), found[(severity, state)])
+        yield alerts
+        told = counter_family("suite_notifications_total")
+        for sink, numbers in self._watch.counts().items():
+            for outcome, number in numbers.items():
+                told.add_metric((sink, outcome), number)
+        yield told
+        if self._watch.looked is not None:
+            yield gauge_family("suite_evaluation_age_seconds", max(0.0, self._clock() - self._watch.looked))
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the names are known."""
+        return []

@@ -1,0 +1,97 @@
+"""What is watched of a stack: which numbers each part gives, at which target, and who is told when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from suite.backup.series import BackupSeries
+from suite.embedding.series import EmbeddingSeries
+from suite.gateway.series import BreakerSeries
+from suite.host import PORTS
+from suite.maintainer.series import MaintainerSeries
+from suite.memory.series import MemorySeries
+from suite.monitoring.alertmanager import Alertmanager
+from suite.monitoring.hostinfo import GpuSeries, HostSeries
+from suite.monitoring.load_rules import load_rules
+from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
+from suite.monitoring.monitor import Monitor
+from suite.monitoring.probe import guarded
+from suite.monitoring.scrape import Target
+from suite.monitoring.sink import MailSink, WebhookSink
+from suite.monitoring.table import MONITORING, ROWS, SERVERS
+from suite.monitoring.watch import Told, WatchSeries
+from suite.tools.access_series import AccessSeries
+from suite.vectors.series import VectorSeries
+
+ALERTS, LOGS = "alerts", "logs"  # ports that give no metrics of their own; their requests are counted at MONITORING
+
+
+class WatchSettings(Protocol):
+    """The settings that say what is watched, and who is told."""
+
+    monitoring_enabled: bool
+    monitoring_interval: float
+    monitoring_days: float
+    alertmanager_enabled: bool
+    alertmanager_url: str
+    alert_webhook_url: str
+    alert_webhook_token: str
+    approval_timeout: float
+    smtp_host: str
+    smtp_to: str
+
+
+class Measured(Protocol):
+    """What is asked of a stack."""
+
+    data: Path
+    parts: Mapping[str, Any]
+    audit: Any
+    actors: Any
+    backups: Any
+
+
+def give_series(metrics: Metrics, stack: Measured) -> None:
+    """Let each part give its numbers at the moment of a scrape."""
+    parts = stack.parts
+    given: list[tuple[str, Any]] = [
+        ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
+        ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy)),
+        (MONITORING, HostSeries(stack.data)), (MONITORING, GpuSeries()), (MONITORING, BackupSeries(stack.backups.standing)),
+        (MONITORING, MaintainerSeries(parts["memory-maintainer"])), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+    if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
+        given.append(("qdrant", VectorSeries(parts["qdrant"].stats)))
+    given += [(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready))) for name, part in parts.items()]
+    for job, series in given:
+        metrics.registry(job).register(series)
+
+
+def unwatched(settings: WatchSettings) -> set[str]:
+    """The ports that are not opened because these settings switch off what they serve."""
+    return {MONITORING, ALERTS} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
+
+
+def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None]) -> Monitor:
+    """The monitoring of a stack whose ports are at `addresses`; `mail` sends a subject and a text.
+
+    Raises SettingsError for rules that cannot work, StorageError when what was seen before cannot be read.
+    """
+    own = {MONITORING: f"/metrics/{MONITORING}"}
+    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in (ALERTS, LOGS)]
+    rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
+    made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days)
+    metrics.registry(MONITORING).register(WatchSeries(made.watch))
+    return made
+
+
+def told(settings: WatchSettings, mail: Callable[[str, str], None]) -> Told:
+    """Who is told of alerts by these settings."""
+    sinks: list[Any] = [MailSink(mail)] if settings.smtp_host and settings.smtp_to else []
+    if settings.alert_webhook_url:
+        token = settings.alert_webhook_token
+        sinks.append(WebhookSink(settings.alert_webhook_url, {"Authorization": f"Bearer {token}"} if token else None))
+    there = Alertmanager(settings.alertmanager_url) if settings.alertmanager_url and settings.alertmanager_enabled else None
+    return Told(tuple(sinks), there, settings.alertmanager_enabled)
