@@ -44,7 +44,7 @@ from suite.knowledge.series import KnowledgeSeries
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer
 from suite.memory.memory import Memory
-from suite.monitoring.log import open_log
+from suite.monitoring.log import BEAT_SECONDS, open_log
 from suite.monitoring.log_series import LogSeries
 from suite.monitoring.logs import Logs
 from suite.monitoring.metric import Metrics
@@ -237,7 +237,7 @@ class Stack:
         except SettingsError as error:
             raise SettingsError(f"MEMORY_BACKUP_CRON is {s.memory_backup_cron!r} but must be a local time HH:MM, such as 03:00.") from error
         expiry = Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval)
-        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup, Job("logs", self.log.tidy, every=3600.0)]
+        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup, Job("logs", self.log.beat, every=BEAT_SECONDS)]
 
     def backup(self) -> dict[str, Any]:
         """What happens daily: make a snapshot, restore it into a scratch folder, and delete those that newer ones stand for.

@@ -490,7 +490,7 @@ def effect_of_loki_retention(odd: Any, folder: Path) -> bool:
         open_log(load({"loki_retention": days}, {}), logs).close()
         if old.exists() is not kept:
             return False
-    return odd.settings.loki_retention == 60 and odd.log.tidy() == {"deleted": []}
+    return odd.settings.loki_retention == 60 and odd.log.beat() == {"deleted": []}
 
 
 def effect_of_loki(_: Any, folder: Path) -> bool:

@@ -10,6 +10,7 @@ from suite.errors import SettingsError
 from suite.monitoring.request_context import current
 
 ROUTE = "/v1/traces"
+WATCHING = ("/metrics", "/health", "/live", "/ready")  # asked every few seconds by whoever watches, which is nobody's request
 ANSWER_SECONDS = 5.0
 WAITING, BATCH, EVERY_MS = 2048, 512, 2000  # spans that wait, travel together, and how often; more are dropped
 
@@ -38,7 +39,7 @@ class Tracing:
     def request(self, part: str, route: str, status: int, seconds: float) -> None:
         """A request that was answered just now, in whose context this is called."""
         now = current()
-        if now is not None:
+        if now is not None and not route.startswith(WATCHING):
             self._span(f"{part} {route}", now.trace, now.span, now.parent, seconds, status < 500, server=True,
                        attributes={"service": part, "http.route": route, "http.response.status_code": status, "request_id": now.id})
 

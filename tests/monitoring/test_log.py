@@ -202,4 +202,13 @@ def test_the_numbers_are_those_of_the_log(log: FileLog) -> None:
     assert (now["suite_log_lines_total", "error"], now["suite_log_lines_total", "info"], now["suite_log_lost_total", ""]) == (1, 0, 0)
     assert now["suite_log_unshipped_total", ""] == 0 and 0 <= now["suite_log_last_line_age_seconds", ""] < 60
     log._sink.last -= 1000
-    assert seen()["suite_log_last_line_age_seconds", ""] >= 1000
+    log._sink.lost = 3
+    assert seen()["suite_log_last_line_age_seconds", ""] >= 1000 and seen()["suite_log_lost_total", ""] == 3
+    log.beat()
+    assert seen()["suite_log_last_line_age_seconds", ""] < 60 and "1 since the start, 3 lost" in lines(log)[-1]["message"]
+
+
+def test_the_silence_of_a_log_that_writes_warnings_only_is_not_measured(tmp_path: Path) -> None:
+    log = FileLog(tmp_path, "WARNING")
+    assert "suite_log_last_line_age_seconds" not in {family.name for family in LogSeries(log).collect()}
+    log.close()

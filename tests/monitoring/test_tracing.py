@@ -30,6 +30,7 @@ def test_a_request_and_what_happened_in_it_are_one_trace(path: str) -> None:
         ToolSeries(CollectorRegistry(), tracing.part).worked("list_files", 0.25)
         tracing.part("chat chat-7b", 1.5, False, model="smoke", tokens=7)
         tracing.request("rag", "/query", 503, 2.0)
+        tracing.request("rag", "/metrics", 200, 0.1)
 
     began = time.time_ns()
     with collector() as stand:
