@@ -63,6 +63,8 @@ TABLE: tuple[Setting, ...] = (
     _s("loki_url", str, "", "A Loki that the log is shipped to as well, such as http://127.0.0.1:3100; none when empty."),
     _s("loki_user", str, "", "Who logs in there, with LOKI_TOKEN as the password; when empty LOKI_TOKEN is sent as a bearer token."),
     _s("loki_token", str, "", "With which token or password; it is never shown.", secret=True),
+    _s("otel_exporter_otlp_endpoint", str, "", "An OTLP/HTTP collector that traces are sent to, such as http://127.0.0.1:4318 (needs the extra "
+       "`otel`); none when empty."),
     _s("chat_model", str, "", "GGUF file of the chat server, a name in MODELS_DIR or a path; the profile's when empty.", identity=True),
     _s("code_model", str, "", "GGUF file of the code server, a name in MODELS_DIR or a path; the profile's when empty.", identity=True),
     _s("chat_n_gpu_layers", int, -1, "Layers of the chat model on the GPU; the profile's when -1.", low=-1),

@@ -44,13 +44,14 @@ from suite.knowledge.series import KnowledgeSeries
 from suite.maintainer.job import Job
 from suite.maintainer.maintainer import Maintainer
 from suite.memory.memory import Memory
-from suite.monitoring.log import open_log
+from suite.monitoring.log import BEAT_SECONDS, open_log
 from suite.monitoring.log_series import LogSeries
 from suite.monitoring.logs import Logs
 from suite.monitoring.metric import Metrics
 from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
+from suite.monitoring.tracing import open_tracing
 from suite.runbooks.execute import execute
 from suite.series import give_series, monitor, unwatched
 from suite.serving.catalog import profile
@@ -67,12 +68,13 @@ from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.trail import Trail
 from suite.usage.ledger import Ledger
-from suite.usage.record import Usage
+from suite.usage.record import CANCELLED, FALLBACK, OK, Usage
 from suite.vectors.part import open_store
 
 AUTO_TRIES = 5
 BACKUP_SECONDS = 7200.0  # how long the daily backup may take before the maintainer counts as stopped
 QUIET_SECONDS = 2
+ENDED_WELL = (OK, FALLBACK, CANCELLED)
 log = logging.getLogger("suite.stack")
 
 
@@ -177,7 +179,8 @@ class Stack:
                       lambda box: _no_programs(s, box), _web(s), lambda: s.notion_token, s.notion_url)
         tools = Tools(self.audit, self.actors, s.workspace_dir, s, every_tool(parts), lambda: {"sandbox": sandbox.strength().name},
                       Shelf(self.audit, self.actors, s.mcp_user_id, s.reports_dir, lambda: _documents(knowledge),
-                            lambda path: knowledge.reader.read(path).text), ToolSeries(self.metrics.registry("mcp-server")))
+                            lambda path: knowledge.reader.read(path).text),
+                      ToolSeries(self.metrics.registry("mcp-server"), self.tracing and self.tracing.part))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
         maintainer = Maintainer(self.storage, self._jobs(memory))
@@ -205,10 +208,22 @@ class Stack:
         self._closers.append(self.log.close)
         self.logs = Logs(self.log.reader, self.stopped.is_set)
         self.metrics.registry(MONITORING).register(LogSeries(self.log))
+        self.tracing = open_tracing(self.settings, __version__)
+        if self.tracing is not None:
+            self._closers.append(self.tracing.close)
 
     def _note_reply(self, usage: Usage) -> None:
         self.usage.record(usage)
         self._replies.observe(usage)
+        if self.tracing is not None:
+            self.tracing.part(f"chat {usage.alias}", usage.seconds, usage.outcome in ENDED_WELL, alias=usage.alias, model=usage.model,
+                              outcome=usage.outcome, prompt_tokens=usage.prompt_tokens, tokens=usage.tokens)
+
+    def observe(self, target: str, part: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that a port has answered at a target, and trace it."""
+        self.metrics.observe(target, part, route, status, seconds)
+        if self.tracing is not None:
+            self.tracing.request(part, route, status, seconds)
 
     def _runbook(self, name: str) -> Any:
         """Execute a runbook against this stack; its kernel is told no more than what it needs to find it."""
@@ -222,7 +237,7 @@ class Stack:
         except SettingsError as error:
             raise SettingsError(f"MEMORY_BACKUP_CRON is {s.memory_backup_cron!r} but must be a local time HH:MM, such as 03:00.") from error
         expiry = Job("expiry", lambda: {"expired": memory.expire()}, every=s.ttl_check_interval)
-        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup, Job("logs", self.log.tidy, every=3600.0)]
+        return [expiry, Job("sync", memory.sync, every=s.memory_sync_interval), backup, Job("logs", self.log.beat, every=BEAT_SECONDS)]
 
     def backup(self) -> dict[str, Any]:
         """What happens daily: make a snapshot, restore it into a scratch folder, and delete those that newer ones stand for.

@@ -110,6 +110,18 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         assert "\n" not in seen[0], name
 
 
+def test_the_log_is_the_same_on_host_and_guest_and_lines_carry_the_id_of_the_guests_call(processes: list[Process]) -> None:
+    host, guest = processes
+    host.ask(START)
+    guest.ask(START)
+    guest.ask("lines = bench.logs(follow=True, service='memory-api')")
+    guest.ask("bench.memory.remember('q', 'a'); made = __import__('suite.monitoring.request_context').monitoring.request_context.current().id")
+    row = guest.ask("next(lines)")
+    assert row["message"] == "POST /v1/memory/conversations 200" and row["request_id"] == guest.ask("made")
+    asked = f"bench.logs(request_id={row['request_id']!r}).drop(columns='at').to_dict()"
+    assert host.ask(asked) == guest.ask(asked) and host.ask(f"len(bench.logs(request_id={row['request_id']!r}))") == 1
+
+
 def test_a_chat_that_remembers_gives_the_same_on_host_and_guest(processes: list[Process], env: dict[str, str]) -> None:
     host, guest = processes
     host.ask(START)

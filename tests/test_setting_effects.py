@@ -490,7 +490,7 @@ def effect_of_loki_retention(odd: Any, folder: Path) -> bool:
         open_log(load({"loki_retention": days}, {}), logs).close()
         if old.exists() is not kept:
             return False
-    return odd.settings.loki_retention == 60 and odd.log.tidy() == {"deleted": []}
+    return odd.settings.loki_retention == 60 and odd.log.beat() == {"deleted": []}
 
 
 def effect_of_loki(_: Any, folder: Path) -> bool:
@@ -502,6 +502,20 @@ def effect_of_loki(_: Any, folder: Path) -> bool:
         logging.getLogger("suite").warning("a line for Loki")
         log.close()
         return stand.messages() == ["a line for Loki"] and stand.requests[0]["authorization"] == "Basic bWU6dG9r"
+
+
+def effect_of_otel(_: Any, folder: Path) -> bool:
+    """Spans go to that collector; where the extra is not installed, the setting is refused with how to install it."""
+    from tracing_stage import collector, installed
+
+    if not installed():
+        with pytest.raises(SettingsError, match=r"local-ai-suite\[otel\]"), benches.throwaway(otel_exporter_otlp_endpoint="http://127.0.0.1:9"):
+            pass
+        return True
+    with collector() as stand, benches.throwaway(otel_exporter_otlp_endpoint=stand.url) as (stack, _):
+        benches.Bench(stack.settings, stack).chat("Hello", max_tokens=1)
+        stack.stop()
+        return "chat chat-7b" in [span.name for span in stand.spans]
 
 
 def effect_of_database_url(odd: Any, tmp_path: Path) -> bool:
@@ -588,6 +602,7 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "port_base": effect_of_port_base,
     "database_url": effect_of_database_url,
     "log_level": effect_of_log_level,
+    "otel_exporter_otlp_endpoint": effect_of_otel,
     "loki_retention": effect_of_loki_retention,
     **dict.fromkeys(("loki_url", "loki_user", "loki_token"), effect_of_loki),
     "chat_model": lambda odd, _: odd.parts["inference-chat"].info()["file"] == "mine.gguf",

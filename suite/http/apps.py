@@ -34,6 +34,8 @@ class Served(Protocol):
     log: Any
     settings: Any
 
+    def observe(self, target: str, part: str, route: str, status: int, seconds: float) -> None: ...
+
     def address(self, port: str) -> str: ...
 
     def status(self) -> dict[str, Any]: ...
@@ -69,7 +71,7 @@ def apps(stack: Served) -> dict[str, Guard]:
 def _guarded(stack: Served, name: str, app: FastAPI, target: str) -> Guard:
     """The app behind its door; its requests are counted at that target of whoever scrapes."""
     add_problems(app)
-    return Guard(app, name, stack.key.matches, stack.settings.bind, partial(stack.metrics.observe, target),
+    return Guard(app, name, stack.key.matches, stack.settings.bind, partial(stack.observe, target),
                  stack.door if name in KNOWING else None)
 
 

@@ -18,6 +18,8 @@ from suite.monitoring.loki import Shipper, open_shipper
 from suite.monitoring.probe import State, bad, good
 
 NAME = "suite"
+BEAT_SECONDS = 240.0  # between two lines that say no more than that; an alert waits for 300
+log = logging.getLogger("suite.monitoring")
 _LOGGERS = {service: f"suite.{package}" for package, service in PACKAGES.items() if package != "access"}
 
 
@@ -78,8 +80,14 @@ class FileLog:
         """When the last line was written, in UTC seconds since 1970; when the log was opened, if none was."""
         return self._sink.last
 
-    def tidy(self) -> dict[str, Any]:
-        """Delete what is older than it is kept, also where nothing is written that would make it happen; gives the names of deleted files."""
+    @property
+    def chatty(self) -> bool:
+        """Whether a line comes every few minutes even where nothing happens, so that silence means something: not above level INFO."""
+        return self._sink.level <= logging.INFO
+
+    def beat(self) -> dict[str, Any]:
+        """Say that lines are still written, and delete what is older than it is kept; gives the names of deleted files."""
+        log.info("lines are written; %d since the start, %d lost", sum(self.counts.values()), self.lost)
         return {"deleted": self._sink.tidy()}
 
     def mark(self, text: str) -> list[str]:

@@ -20,7 +20,8 @@ STACK = "stack"  # what belongs to none of the nine parts
 # the package whose loggers speak for a part; suite.serving has two, and says which by extra={"service": …}
 PACKAGES = {"gateway": "api-gateway", "knowledge": "rag", "embedding": "embedding", "vectors": "qdrant", "memory": "memory-api",
             "tools": "mcp-server", "access": "mcp-server", "maintainer": "memory-maintainer"}
-LENT = {"uvicorn": "", "mcp": "mcp-server"}  # libraries whose warnings belong in the file, not on the standard error of whichever cell runs
+# libraries whose warnings belong in the file, not on the standard error of whichever cell runs
+LENT = {"uvicorn": "", "mcp": "mcp-server", "opentelemetry": ""}
 PORTS = {"security-admin": "mcp-server"}  # a port that is no part, and the part behind it
 SERVICES = ("mcp-server", "api-gateway", "rag", "embedding", "inference-chat", "inference-code", "qdrant", "memory-api", "memory-maintainer", STACK)
 MOST_CHARS = 16_384  # of a message, of an error, of what `extra` holds

@@ -13,7 +13,9 @@ from suite.monitoring.table import counter_family, gauge_family
 
 
 class LogSeries(Collector):
-    """`log` is that of the stack. The age is that of the log itself while nothing was written yet."""
+    """`log` is that of the stack. The age is that of the log itself while nothing was written yet; of a log that writes warnings only
+    there is none, since its silence is good news.
+    """
 
     def __init__(self, log: FileLog) -> None:
         self._log = log
@@ -26,7 +28,8 @@ class LogSeries(Collector):
         yield lines
         yield counter_family("suite_log_lost_total", self._log.lost)
         yield counter_family("suite_log_unshipped_total", self._log.shipper.lost if self._log.shipper else 0)
-        yield gauge_family("suite_log_last_line_age_seconds", max(0.0, time.time() - self._log.last))
+        if self._log.chatty:
+            yield gauge_family("suite_log_last_line_age_seconds", max(0.0, time.time() - self._log.last))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known."""

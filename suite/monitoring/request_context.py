@@ -14,13 +14,14 @@ _PARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-
 
 
 class RequestContext(NamedTuple):
-    """`id` and `trace` (32 hex digits) of a request, the `parent` span of its caller (16 hex digits, or empty), and the `port` that took it.
+    """`id`, `trace` (32 hex digits) and `span` (16) of a request, the `parent` span of its caller (or empty), and the `port` that took it.
 
     For a call in the kernel, which came through no port, `port` is empty.
     """
 
     id: str
     trace: str
+    span: str
     parent: str
     port: str
 
@@ -40,7 +41,7 @@ def enter(port: str, request_id: str = "", traceparent: str = "") -> RequestCont
     """
     trace, parent = _parsed(traceparent)
     id = request_id if _ID.fullmatch(request_id) and masked_text(request_id) == request_id else secrets.token_hex(8)
-    made = RequestContext(id, trace or secrets.token_hex(16), parent, port)
+    made = RequestContext(id, trace or secrets.token_hex(16), secrets.token_hex(8), parent, port)
     _current.set(made)
     return made
 
@@ -49,13 +50,13 @@ def enter_call() -> None:
     """Begin a call in the kernel: what it writes, here and at a host, has an id of its own. Inside a request that stays the request's."""
     now = _current.get()
     if now is None or not now.port:
-        _current.set(RequestContext(secrets.token_hex(8), secrets.token_hex(16), "", ""))
+        _current.set(RequestContext(secrets.token_hex(8), secrets.token_hex(16), secrets.token_hex(8), "", ""))
 
 
 def outgoing() -> dict[str, str]:
     """The headers by which a port of a host knows the request that is being answered here; none outside of one."""
     now = _current.get()
-    return {} if now is None else {"X-Request-Id": now.id, "traceparent": f"00-{now.trace}-{secrets.token_hex(8)}-01"}
+    return {} if now is None else {"X-Request-Id": now.id, "traceparent": f"00-{now.trace}-{now.span}-01"}
 
 
 def _parsed(traceparent: str) -> tuple[str, str]:

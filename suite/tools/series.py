@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry
 
 from suite.monitoring.table import counter, histogram
@@ -10,9 +12,10 @@ LIMITED = "limited"  # an outcome beside those of the audit trail: a limit refus
 
 
 class ToolSeries:
-    """`suite_tool_*` and `suite_access_decisions_total`."""
+    """`suite_tool_*` and `suite_access_decisions_total`; `trace`, where there is one, is told of each run: a name and its seconds."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, trace: Callable[[str, float], None] | None = None) -> None:
+        self._trace = trace
         self._calls, self._seconds = counter("suite_tool_calls_total", registry), histogram("suite_tool_seconds", registry)
         self._decisions = counter("suite_access_decisions_total", registry)
         for outcome in ("allowed", "denied", "ask"):
@@ -29,3 +32,5 @@ class ToolSeries:
     def worked(self, tool: str, seconds: float) -> None:
         """A tool has run, well or not."""
         self._seconds.labels(tool).observe(seconds)
+        if self._trace is not None:
+            self._trace(f"tool {tool}", seconds)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from suite.errors import BadRequest
 from suite.monitoring import log_read
 from suite.monitoring.log import FileLog
+from suite.monitoring.log_file import LogFile
 from suite.monitoring.log_line import LEVELS, SERVICES, moment_text, parsed
 from suite.monitoring.log_query import COLUMNS, Query, frame
 from suite.monitoring.log_read import LogReader
@@ -63,15 +64,15 @@ def test_a_line_is_found_as_soon_as_it_is_written(log: FileLog) -> None:
 
 def test_each_part_of_a_question_narrows_it(tmp_path: Path) -> None:
     reader = put(tmp_path, [
-        {"message": "old", "t": NOW - 7200}, {"message": "debug", "level": "debug", "t": NOW - 60}, {"message": 'say "하나"', "service": "rag", "t": NOW - 50},
-        {"message": "bad", "level": "error", "error": "Traceback … KeyError: 'pelican'", "t": NOW - 40}, {"message": "mine", "request_id": "r1", "t": NOW - 30},
+        {"message": "old", "t": NOW - 7200}, {"message": 'a "debug"', "level": "debug", "t": NOW - 60}, {"message": 'say "하나"', "service": "rag", "t": NOW - 50},
+        {"message": "bad", "level": "error", "error": "File \"a.py\"\nKeyError: 'pelican'", "t": NOW - 40}, {"message": "mine", "request_id": "r1", "t": NOW - 30},
         {"message": "extra", "extra": {"path": "/x/y"}, "t": NOW - 20}])
     found = {name: said(reader.newest(Query.of(**asked))) for name, asked in {
         "since": {"since": "1h"}, "until": {"until": NOW - 3600}, "between": {"since": NOW - 55, "until": NOW - 40}, "level": {"level": "WARNING"},
-        "service": {"service": "rag"}, "quoted": {"contains": 'say "하나"'}, "error": {"contains": "KeyError: 'pelican'"}, "request": {"request_id": "r1"},
+        "service": {"service": "rag"}, "quoted": {"contains": 'say "하나"'}, "plain quotes": {"contains": 'a "debug"'}, "error": {"contains": "\"a.py\"\nKeyError: 'pelican'"}, "request": {"request_id": "r1"},
         "extra": {"contains": "/x/y"}, "n": {"n": 2}, "nothing": {"contains": "zebra"}, "case": {"contains": "BAD"}}.items()}
-    assert found == {"since": ["debug", 'say "하나"', "bad", "mine", "extra"], "until": ["old"], "between": ['say "하나"'], "level": ["bad"],
-                     "service": ['say "하나"'], "quoted": ['say "하나"'], "error": ["bad"], "request": ["mine"], "extra": ["extra"], "n": ["mine", "extra"],
+    assert found == {"since": ['a "debug"', 'say "하나"', "bad", "mine", "extra"], "until": ["old"], "between": ['say "하나"'], "level": ["bad"],
+                     "service": ['say "하나"'], "quoted": ['say "하나"'], "plain quotes": ['a "debug"'], "error": ["bad"], "request": ["mine"], "extra": ["extra"], "n": ["mine", "extra"],
                      "nothing": [], "case": []}
 
 
@@ -110,6 +111,27 @@ def test_little_is_read_of_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_clock_that_was_set_back_for_a_moment_hides_nothing(tmp_path: Path) -> None:
     reader = put(tmp_path, [{"message": "before", "t": NOW - 60}, *({"message": "slip", "t": NOW - 9999} for _ in range(20)), {"message": "after"}])
     assert said(reader.newest(Query.of(since="1h"))) == ["before", "after"]
+
+
+def test_a_request_is_not_one_that_a_line_speaks_of(tmp_path: Path) -> None:
+    reader = put(tmp_path, [{"message": "mine", "request_id": "r1"}, {"message": "of r1", "request_id": "r2"}, {"message": "r1"}])
+    assert said(reader.newest(Query.of(request_id="r1"))) == ["mine"]
+
+
+def test_a_rotation_while_the_files_are_opened_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (2, 1, 0):
+        put(tmp_path, [{"message": str(number)}], "suite.jsonl" + (f".{number}" if number else ""))
+    file, find = LogFile(tmp_path), log_read.older
+
+    def older(folder: Path) -> list[Path]:
+        listed = find(folder)
+        if len(listed) == 2:
+            file._rotate()
+        return listed
+
+    monkeypatch.setattr(log_read, "older", older)
+    assert said(LogReader(tmp_path).newest(Query.of())) == ["2", "1", "0"]
+    file.close()
 
 
 def test_lines_past_their_time_are_not_shown(tmp_path: Path) -> None:
@@ -234,14 +256,15 @@ def test_following_goes_on_when_the_file_is_deleted_cut_or_half_written(tmp_path
 
 
 def test_much_that_is_new_comes_in_several_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_read, "MOST_BYTES", 1000)
     reader = put(tmp_path, [{"message": "zero"}])
-    cursor, seen = reader.end(), []
-    put(tmp_path, [{"message": str(n)} for n in range(30)])
+    cursor, begun = reader.end(), (tmp_path / "suite.jsonl").stat().st_size
+    put(tmp_path, [{"message": f"{n:02}"} for n in range(30)])
+    monkeypatch.setattr(log_read, "MOST_BYTES", (((tmp_path / "suite.jsonl").stat().st_size - begun) // 30) * 4)  # exactly four lines
     (tmp_path / "suite.jsonl").rename(tmp_path / "suite.jsonl.1")
-    put(tmp_path, [{"message": str(n)} for n in range(30, 60)])
-    for _ in range(30):
+    put(tmp_path, [{"message": f"{n:02}"} for n in range(30, 60)])
+    seen = []
+    for _ in range(20):
         rows, cursor = reader.after(cursor, Query())
-        assert len(rows) <= 12
+        assert len(rows) <= 4
         seen += said(rows)
-    assert seen == [str(n) for n in range(60)]
+    assert seen == [f"{n:02}" for n in range(60)]

@@ -120,6 +120,7 @@ def test_what_is_refused_for_good_is_counted_and_what_comes_after_is_sent(tmp_pa
 
 def test_a_loki_that_hangs_holds_up_nobody(tmp_path: Path, stand: Loki, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipping, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(shipping, "ANSWER_SECONDS", 60)
     stand.holds = True
     log = opened(tmp_path, stand)
     logging.getLogger("suite").warning("first")
