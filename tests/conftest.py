@@ -115,3 +115,11 @@ def gateway(servers: Any) -> Any:
 
     chat, code = servers
     return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    """What was logged may hold halves of characters, which a worker cannot send to whoever collects the reports."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import alertmanager_stage as stage
@@ -92,9 +91,7 @@ def test_others_are_told_too_unless_nobody_is_to_be(tmp_path: Path) -> None:
     assert set(loud.counts()) == {"notebook", "webhook", "alertmanager"} and loud.counts()["webhook"]["sent"] >= 1
 
 
-def test_a_rule_that_cannot_be_evaluated_is_named_once_and_keeps_its_alerts(tmp_path: Path, caplog: pytest.LogCaptureFixture,
-                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)
+def test_a_rule_that_cannot_be_evaluated_is_named_once_and_keeps_its_alerts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
     class Faulty(Scene):
         def select(self, *asked: object) -> list:  # type: ignore[override]
@@ -111,8 +108,7 @@ def test_a_rule_that_cannot_be_evaluated_is_named_once_and_keeps_its_alerts(tmp_
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"alerts": {"alerts": [{"rule": 1}]}, "told": []}', '{"alerts": {}, "told": [{}]}'])
-def test_damaged_memory_is_named_and_begins_anew(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)
+def test_damaged_memory_is_named_and_begins_anew(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / FILE).write_text(text, encoding="utf-8")
     clock = Clock()
     one = watch(clock, tmp_path)
@@ -122,9 +118,7 @@ def test_damaged_memory_is_named_and_begins_anew(tmp_path: Path, text: str, capl
     assert said(one) == [(630, "firing")]
 
 
-def test_a_folder_that_cannot_be_written_is_named_once_and_alerts_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture,
-                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)
+def test_a_folder_that_cannot_be_written_is_named_once_and_alerts_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     one = watch(clock, tmp_path / "gone")
     run(one, clock, 0, 700)
