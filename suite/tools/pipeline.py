@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from suite.access.approvals import Approvals
 from suite.access.audit import Audit
 from suite.access.caller import Caller
 from suite.access.decide import Decision, decide
-from suite.access.event import Event
+from suite.access.event import Event, settled
 from suite.access.limit import Limits
 from suite.access.mode import mode_of, owner_confirms
 from suite.access.opening import Openings
@@ -51,6 +52,11 @@ class Attempt:
     kind: str = "tool_call"
     watch: Watch = NOBODY
 
+    @cached_property
+    def settled(self) -> dict[str, Any]:
+        """What every event about it says."""
+        return settled({"arguments": self.arguments, "cwd": str(self.cwd), "client": self.caller.client, "key": self.caller.key})
+
 
 class Pipeline:
     """Decides about calls and runs them; nothing runs that was not recorded before."""
@@ -75,12 +81,11 @@ class Pipeline:
             if decision.outcome == "ask":
                 decision = self._approved(attempt, arguments, decision)
             allowed = self.record(attempt, "allowed", decision.reason)  # raises when it cannot be written, and then nothing runs
-            return self._run(attempt, tool, arguments, place, decision, allowed.seq)
+            return self._run(attempt, tool, arguments, place, decision, allowed)
 
-    def record(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> Event:
-        """Write an event about a call."""
-        return self.audit.record(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, {
-            "arguments": attempt.arguments, "cwd": str(attempt.cwd), "client": attempt.caller.client, "key": attempt.caller.key, **detail}))
+    def record(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> int:
+        """Write an event about a call, and give its number."""
+        return self.audit.note(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, detail, settled=attempt.settled))
 
     def _take_room(self, attempt: Attempt, row: Permission, held: ExitStack) -> None:
         try:
@@ -91,7 +96,7 @@ class Pipeline:
             raise
 
     def _denied(self, attempt: Attempt, reason: str) -> Denied:
-        seq = self.record(attempt, "denied", reason).seq
+        seq = self.record(attempt, "denied", reason)
         return Denied(reason, tool=attempt.tool, actor=attempt.actor, audit_seq=seq)
 
     def _decide(self, attempt: Attempt, row: Permission) -> Decision:
@@ -122,7 +127,7 @@ class Pipeline:
         except TooMany as error:
             self.record(attempt, "denied", str(error))
             raise
-        seq = self.record(attempt, "ask", decision.reason, approval=waiting.id, again=not fresh).seq
+        seq = self.record(attempt, "ask", decision.reason, approval=waiting.id, again=not fresh)
         if fresh:
             self._tell(waiting)
         who = "you, or " if owner_confirms(self.settings) and attempt.caller.owner and attempt.actor == attempt.caller.actor else ""
@@ -146,7 +151,7 @@ class Pipeline:
         seconds = time.perf_counter() - began
         done = self.record(attempt, "done", f"{tool.name} ended after {seconds:.3f} s.", decision_seq=allowed, seconds=round(seconds, 6),
                            result={"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()})
-        return ToolResult(tool.name, value, attempt.actor, decision, seconds, done.seq)
+        return ToolResult(tool.name, value, attempt.actor, decision, seconds, done)
 
     def _speaks_for(self, attempt: Attempt) -> str | None:
         """Why the caller may not act as that actor; None when they may: as themselves, or as one who may do no more."""
