@@ -63,10 +63,18 @@ class Audit:
         self._head = checkpoint.read() if checkpoint is not None else None  # the last entry that we know to have been written
 
     def record(self, event: Event) -> Event:
-        """Append an event and return it as stored. Events that come while another is being written go into one transaction together.
+        """Append an event and return it as stored; raises as `note` does."""
+        row = self._append(event)
+        return replace(event, settled={}, **{**row, "detail": json.loads(row["detail"])})
+
+    def note(self, event: Event) -> int:
+        """Append an event and return its number. Events that come while another is being written go into one transaction together.
 
         Raises StorageError when it cannot be written, or when the end of the chain was cut off since this process last wrote.
         """
+        return int(self._append(event)["seq"])
+
+    def _append(self, event: Event) -> dict[str, Any]:
         mine = _Waiting(event, writable(event))
         self._waiting.append(mine)
         with self._turn:
@@ -75,7 +83,7 @@ class Audit:
         if mine.failure is not None:
             raise StorageError(str(mine.failure)) from mine.failure  # one of its own for each: several threads raise it
         assert mine.row is not None
-        return replace(event, **{**mine.row, "detail": json.loads(mine.row["detail"])})
+        return mine.row
 
     @property
     def waiting(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ class Event:
     seq: int = 0
     previous: str = ""
     digest: str = ""
+    settled: Mapping[str, Any] = field(default_factory=dict, compare=False)  # more details, which went through `settled` before
 
     def __repr__(self) -> str:
         return f"Event({self.seq}: {self.actor} {self.kind} {self.subject} → {self.outcome})"
@@ -40,13 +42,18 @@ class Event:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Event:
         """The event that `to_dict` described."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name != "settled"})
 
 
 def writable(event: Event) -> dict[str, Any]:
     """The event's own columns as they may be stored: secrets masked, long values shortened, `detail` as canonical JSON."""
     return {"actor": _line(event.actor, 80), "kind": _line(event.kind, 40), "subject": _line(event.subject, 200), "outcome": event.outcome,
-            "reason": _short(masked_text(_clean(event.reason))), "detail": canonical(_shortened(masked(event.detail)))}
+            "reason": _short(masked_text(_clean(event.reason))), "detail": canonical({**event.settled, **settled(event.detail)})}
+
+
+def settled(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Details as they may be stored: secrets masked, long values shortened."""
+    return dict(_shortened(masked(detail)))
 
 
 def canonical(data: Any) -> str:

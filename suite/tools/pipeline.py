@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from suite.access.approvals import Approvals
 from suite.access.audit import Audit
 from suite.access.caller import Caller
 from suite.access.decide import Decision, decide
-from suite.access.event import Event
+from suite.access.event import Event, settled
 from suite.access.limit import Limits
 from suite.access.mode import mode_of, owner_confirms
 from suite.access.opening import Openings
@@ -29,6 +30,7 @@ from suite.tools.schema import check_arguments
 from suite.tools.series import LIMITED, ToolSeries
 from suite.tools.tool import NOBODY, Place, Tool, ToolResult, Watch
 
+CALL = "tool_call"
 _DECIDED = ("allowed", "denied", "ask")
 _ENDS = {TooMany: LIMITED, ApprovalNeeded: "ask", Denied: "denied"}  # how a call is counted that ends with such an error
 
@@ -54,8 +56,13 @@ class Attempt:
     actor: str
     caller: Caller
     cwd: Path
-    kind: str = "tool_call"
+    kind: str = CALL
     watch: Watch = NOBODY
+
+    @cached_property
+    def settled(self) -> dict[str, Any]:
+        """What every event about it says."""
+        return settled({"arguments": self.arguments, "cwd": str(self.cwd), "client": self.caller.client, "key": self.caller.key})
 
 
 class Pipeline:
@@ -76,14 +83,15 @@ class Pipeline:
             outcome = next((word for kind, word in _ENDS.items() if isinstance(error, kind)), "failed")
             raise
         finally:
-            self._series.ended(tool.name, outcome)
+            if attempt.kind == CALL:  # what a probe does says nothing about anybody
+                self._series.ended(tool.name, outcome)
 
     def _run_secured(self, attempt: Attempt, tool: Tool, row: Permission, place: Place) -> ToolResult:
         refusal = self._speaks_for(attempt)
         if refusal:
             raise self._denied(attempt, refusal)
         with ExitStack() as held:
-            if self.settings.rate_limit_enabled and attempt.kind == "tool_call":
+            if self.settings.rate_limit_enabled and attempt.kind == CALL:
                 self._take_room(attempt, row, held)
             decision = self._decide(attempt, row)
             if decision.outcome == "deny":
@@ -92,14 +100,13 @@ class Pipeline:
             if decision.outcome == "ask":
                 decision = self._approved(attempt, arguments, decision)
             allowed = self.record(attempt, "allowed", decision.reason)  # raises when it cannot be written, and then nothing runs
-            return self._run(attempt, tool, arguments, place, decision, allowed.seq)
+            return self._run(attempt, tool, arguments, place, decision, allowed)
 
-    def record(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> Event:
-        """Write an event about a call."""
-        if outcome in _DECIDED:
+    def record(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> int:
+        """Write an event about a call, and give its number."""
+        if outcome in _DECIDED and attempt.kind == CALL:
             self._series.decided(outcome)
-        return self.audit.record(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, {
-            "arguments": attempt.arguments, "cwd": str(attempt.cwd), "client": attempt.caller.client, "key": attempt.caller.key, **detail}))
+        return self.audit.note(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, detail, settled=attempt.settled))
 
     def _take_room(self, attempt: Attempt, row: Permission, held: ExitStack) -> None:
         try:
@@ -110,7 +117,7 @@ class Pipeline:
             raise
 
     def _denied(self, attempt: Attempt, reason: str) -> Denied:
-        seq = self.record(attempt, "denied", reason).seq
+        seq = self.record(attempt, "denied", reason)
         return Denied(reason, tool=attempt.tool, actor=attempt.actor, audit_seq=seq)
 
     def _decide(self, attempt: Attempt, row: Permission) -> Decision:
@@ -141,7 +148,7 @@ class Pipeline:
         except TooMany as error:
             self.record(attempt, "denied", str(error))
             raise
-        seq = self.record(attempt, "ask", decision.reason, approval=waiting.id, again=not fresh).seq
+        seq = self.record(attempt, "ask", decision.reason, approval=waiting.id, again=not fresh)
         if fresh:
             self._tell(waiting)
         who = "you, or " if owner_confirms(self.settings) and attempt.caller.owner and attempt.actor == attempt.caller.actor else ""
@@ -167,7 +174,7 @@ class Pipeline:
             self._series.worked(tool.name, seconds)
         done = self.record(attempt, "done", f"{tool.name} ended after {seconds:.3f} s.", decision_seq=allowed, seconds=round(seconds, 6),
                            result={"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()})
-        return ToolResult(tool.name, value, attempt.actor, decision, seconds, done.seq)
+        return ToolResult(tool.name, value, attempt.actor, decision, seconds, done)
 
     def _speaks_for(self, attempt: Attempt) -> str | None:
         """Why the caller may not act as that actor; None when they may: as themselves, or as one who may do no more."""
