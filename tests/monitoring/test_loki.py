@@ -156,7 +156,7 @@ def test_the_oldest_make_room_and_are_counted(tmp_path: Path, stand: Loki, monke
     stand.holds = False
     stand._go.set()
     assert stand.wait(lambda: len(stand.entries) == 1 + waiting) and stand.messages()[1:] == [str(n) for n in range(300 - waiting, 300)]
-    shipper.put(time.time(), "stack", "info", '{"message": "there is room again"}')
+    shipper.put(time.time(), "stack", "info", f'{{"message": "there is room again", "x": "{"x" * 2000}"}}')
     assert stand.wait(lambda: stand.messages()[-1] == "there is room again") and shipper.lost == 300 - waiting
     shipper.close()
 
