@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,20 @@ hypothesis_settings.load_profile("suite")
 # a shell that starts pytest in the background leaves it, and every child, deaf to Ctrl-C, which some tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # the shared test modules beside this file
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # bytes that a run may need at most
 
+
+def in_memory() -> bool:
+    """Whether temporary files can lie in memory: there is room, and programs can be run from there."""
+    if not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return False
+    facts = os.statvfs(MEMORY)
+    return facts.f_bavail * facts.f_frsize >= ROOM and not facts.f_flag & os.ST_NOEXEC
+
+
+# on a disk much of a run waits until files have reached it, of which no process that is killed here can tell; set TMPDIR to have them on one
+if sys.platform == "linux" and "TMPDIR" not in os.environ and in_memory():
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 WEIGHTS = Path.home() / ".cache" / "local-ai-suite-tests" / "models"  # read before any test moves HOME
 
@@ -101,3 +115,11 @@ def gateway(servers: Any) -> Any:
 
     chat, code = servers
     return Gateway({"chat-7b": [chat, code], "code-7b": [code, chat]})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    """What was logged may hold halves of characters, which a worker cannot send to whoever collects the reports."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

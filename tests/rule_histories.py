@@ -83,7 +83,7 @@ SERIES: dict[str, list[Labels]] = {
     "suite_notifications_total": [{**HOST, "sink": sink, "outcome": outcome} for sink in ("mail", "webhook") for outcome in ("sent", "failed")],
     "suite_evaluation_age_seconds": [HOST],
     "probe_started_seconds": [at("rag"), at("qdrant")],
-    "probe_level": [at("rag", shelf="a"), at("rag", shelf="b"), at("qdrant", shelf="a")],
+    "probe_level": [at("rag", shelf="a"), at("rag", shelf="b"), at("rag", shelf="ab"), at("qdrant", shelf="a")],
 }
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from suite.access.permission import Permission
+from suite.access.window import Windows
 from suite.errors import TooMany
 
 
@@ -40,7 +40,7 @@ class Limits:
     """Counts in memory, by actor and tool: nobody can use up another's. A call that is refused takes no room."""
 
     def __init__(self) -> None:
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._windows = MovingWindowRateLimiter(Windows())
         self._running: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from suite.errors import BadRequest
 from suite.monitoring.alert import FIRING, Alert
 from suite.monitoring.notification import Notification, fingerprint, moment
+from suite.monitoring.probe import State, guarded
 from suite.monitoring.rule import Matcher
 from suite.monitoring.silence import Silence, Silences
 
@@ -25,6 +26,9 @@ class Alerting(Protocol):
     @property
     def looked(self) -> float | None:
         """When they were last looked at."""
+
+    def ready(self) -> State:
+        """Whether they are looked at."""
 
     def active(self) -> tuple[Alert, ...]:
         """The alerts that are pending or firing."""
@@ -42,8 +46,8 @@ def app(watch: Alerting) -> FastAPI:
 
     @served.get("/-/ready")
     def ready() -> JSONResponse:
-        there = watch.looked is not None
-        return JSONResponse({"ok": there, "reasons": [] if there else ["The rules have not been looked at yet."]}, 200 if there else 503)
+        state = guarded(watch.ready)
+        return JSONResponse({"ok": state.ok, "reasons": list(state.reasons)}, 200 if state.ok else 503)
 
     @served.get("/api/v2/alerts")
     def alerts() -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from suite.http import alerts, backups, embedding, gateway, logs, memory, model,
 from suite.http.guard import Guard
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE
-from suite.monitoring.probe import Part, State, bad, guarded
+from suite.monitoring.probe import Part, State, bad, good, guarded
 from suite.monitoring.table import MONITORING
 
 FRONTS = {"security-admin": "mcp-server"}  # a port that is no part of its own, and the part that stands behind it
@@ -53,12 +53,7 @@ def apps(stack: Served) -> dict[str, Guard]:
         "security-admin": security.app(parts["mcp-server"], stack.admin, stack.sessions),
         "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
-    watching: dict[str, FastAPI] = {"logs": logs.app(stack.log)}
-    if stack.monitor is not None:
-        watching[MONITORING] = monitoring.app(stack.monitor, stack.address)
-        if stack.settings.alertmanager_enabled:
-            watching["alerts"] = alerts.app(stack.monitor.watch)
-    guarded_apps = {name: _guarded(stack, name, app, MONITORING) for name, app in watching.items()}
+    guarded_apps = {name: _guarded(stack, name, app, MONITORING) for name, app in _watching(stack).items()}
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
@@ -66,6 +61,18 @@ def apps(stack: Served) -> dict[str, Guard]:
         _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
         guarded_apps[name] = _guarded(stack, name, app, name)
     return guarded_apps
+
+
+def _watching(stack: Served) -> dict[str, FastAPI]:
+    """The ports that are no parts: the log, and where monitoring is on what it saw and what is told."""
+    made = {"logs": (logs.app(stack.log), stack.log.ready)}
+    if stack.monitor is not None:
+        made[MONITORING] = (monitoring.app(stack.monitor, stack.address), stack.monitor.ready)
+        if stack.settings.alertmanager_enabled:
+            made["alerts"] = (alerts.app(stack.monitor.watch), stack.monitor.watch.ready)
+    for app, ready in made.values():
+        _add_readiness(app, good, ready)
+    return {name: app for name, (app, _) in made.items()}
 
 
 def _guarded(stack: Served, name: str, app: FastAPI, target: str) -> Guard:
@@ -76,13 +83,7 @@ def _guarded(stack: Served, name: str, app: FastAPI, target: str) -> Guard:
 
 
 def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:
-    @app.get("/live")
-    def live(request: Request) -> Response:
-        return answer(guarded(part.live), request)
-
-    @app.get("/health")
-    def health(request: Request) -> Response:
-        return answer(guarded(part.ready), request)
+    _add_readiness(app, part.live, part.ready)
 
     @app.post("/deep")
     def deep(request: Request) -> Response:
@@ -91,6 +92,16 @@ def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:
     @app.get("/metrics")
     def exposition() -> Response:
         return Response(metrics.exposition(port), media_type=CONTENT_TYPE)
+
+
+def _add_readiness(app: FastAPI, is_live: Callable[[], State], is_ready: Callable[[], State]) -> None:
+    @app.get("/live")
+    def live(request: Request) -> Response:
+        return answer(guarded(is_live), request)
+
+    @app.get("/health")
+    def health(request: Request) -> Response:
+        return answer(guarded(is_ready), request)
 
 
 def answer(state: State, request: Request) -> JSONResponse:

@@ -10,7 +10,7 @@ from suite.monitoring.alert import FIRING, RESOLVED, Alert
 from suite.monitoring.deliver import PAUSE, Outlet
 from suite.monitoring.evaluate import Pairs
 from suite.monitoring.notification import moment
-from suite.monitoring.sink import SECONDS, post
+from suite.monitoring.sink import SECONDS, address, post
 
 EVERY = 60.0  # seconds after which alerts that last are sent again
 LASTS = 4 * EVERY  # seconds after which Alertmanager takes an alert for over when it hears no more
@@ -21,7 +21,8 @@ class Alertmanager:
     """One Alertmanager, by base URL. `update` is called with each evaluation and never waits; the sending has a thread of its own."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, seconds: float = SECONDS, pause: float = PAUSE) -> None:
-        self._url, self._headers, self._seconds = url.rstrip("/") + "/api/v2/alerts", dict(headers or {}), seconds
+        """Raises SettingsError for an address that cannot be one."""
+        self._url, self._headers, self._seconds = address(url).rstrip("/") + "/api/v2/alerts", dict(headers or {}), seconds
         self._outlet = Outlet("alertmanager", self._post, pause)
         self._known: dict[Pairs, Alert] = {}
         self._sent_at: float | None = None

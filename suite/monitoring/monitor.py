@@ -57,7 +57,7 @@ class Monitor:
     def select(self, metric: str, matchers: Sequence[Matcher] = (), begin: float = 0.0, end: float | None = None) -> list[Series]:
         """Series of a metric from `begin` to `end` (UTC seconds; now when None); raises BadRequest for a metric that was never seen."""
         if metric not in set(self.names()):
-            raise BadRequest(f"There is no metric {metric[:80]!r}; `bench.monitoring.metrics()` lists them, and a histogram ends in _bucket, _sum or _count.",
+            raise BadRequest(f"There is no metric {metric[:80]!r}; `bench.monitoring.metrics()` lists them.",
                              param="metric")
         return self.history.select(metric, matchers, begin, self._clock() if end is None else end)
 
@@ -69,7 +69,4 @@ class Monitor:
             return bad("Monitoring has made no round yet; ask again in a moment.", **facts)
         age = self._clock() - max(one.at for one in states)
         facts["age_s"] = round(age, 3)
-        failed = self.watch.failed()
-        if failed:
-            return bad(*(f"Rule {key} cannot be evaluated: {why}" for key, why in failed.items()), **facts)
         return bad(f"Monitoring has not looked for {age:.0f} s; see the log, and start the stack again.", **facts) if age > late else good(**facts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
-from suite.errors import UpstreamError
+from suite.errors import SettingsError, UpstreamError
 from suite.monitoring.notification import Notification
 
 PEOPLE = frozenset({"critical", "warning", "info"})
@@ -59,12 +59,24 @@ class WebhookSink:
     name = "webhook"
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, severities: frozenset[str] = ALL, seconds: float = SECONDS) -> None:
+        """Raises SettingsError for an address that cannot be one."""
         self.severities = severities
-        self._url, self._headers, self._seconds = url, dict(headers or {}), seconds
+        self._url, self._headers, self._seconds = address(url), dict(headers or {}), seconds
 
     def send(self, notification: Notification) -> None:
         """Send it. Raises UpstreamError when the address refuses it, httpx' errors when it cannot be reached or takes longer than `seconds`."""
         post(self._url, notification.to_dict(), self._headers, self._seconds)
+
+
+def address(url: str) -> str:
+    """The URL itself. Raises SettingsError, without the URL, which may hold a secret, when nothing can be sent there."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise SettingsError("The address for alerts is no URL of a web server; write it like https://host/path.")
+    return url
 
 
 def post(url: str, body: object, headers: Mapping[str, str], seconds: float) -> None:

@@ -21,6 +21,7 @@ from suite.monitoring.alerts import Alerts
 from suite.monitoring.deliver import Deliver, Sink
 from suite.monitoring.notification import Notification
 from suite.monitoring.notify import Notify
+from suite.monitoring.probe import State, bad, good
 from suite.monitoring.rule import Rule
 from suite.monitoring.samples import Samples
 from suite.monitoring.silence import Silences
@@ -75,6 +76,14 @@ class Watch:
         """Why a rule could not be evaluated, by its key."""
         return dict(self._failed)
 
+    def ready(self) -> State:
+        """Whether the rules are looked at, each of them."""
+        if self._looked is None:
+            return bad("The rules have not been looked at yet; ask again in a moment.", rules=len(self.rules))
+        reasons = [f"Rule {key} cannot be evaluated: {why}" for key, why in self._failed.items()]
+        facts = {"rules": len(self.rules), "active": len(self.active()), "looked": self._looked}
+        return bad(*reasons, **facts) if reasons else good(**facts)
+
     def notifications(self) -> tuple[Notification, ...]:
         """What was told, newest first."""
         return self.notebook.rows()
@@ -123,9 +132,9 @@ class Watch:
                 file.write(text)
             os.replace(partial, self._file)
         except OSError as error:
-            if self._written != str(error):
+            if self._written != error.strerror:
                 log.error("which alerts fire cannot be kept in %s (%s)", self._file, error.strerror)
-            self._written = str(error)
+            self._written = error.strerror or ""
 
 
 class WatchSeries(Collector):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from suite.access.limit import Limits
 from suite.access.permission import Permission, Sensitivity
 from suite.access.policy import load_policy
+from suite.access.window import MANY, Windows
 from suite.errors import TooMany
 
 ROW = Permission("read_file", "file.read", Sensitivity.HIGH, calls=3, seconds=60, burst=2)
@@ -83,3 +87,32 @@ def test_the_policy_has_the_limits_of_the_original() -> None:
     assert found["execute_bash"] == (10, 60, 2) and found["web_automate"] == (5, 60, 1) and found["git_add"] == (20, 60, 3)
     assert all(calls for calls, _, _ in found.values())
     assert {level.name: Permission("t", "p", level).at_once for level in Sensitivity} == {"LOW": 20, "MEDIUM": 10, "HIGH": 5, "CRITICAL": 2}
+
+
+@example([(0.0, "ann"), (3.0, "ann")], 1, 3)
+@given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["ann", "bob"])), max_size=60), st.integers(1, 4), st.integers(1, 30))
+def test_a_window_slides_with_every_call(calls: list[tuple[float, str]], most: int, seconds: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        now, windows = [1000.0], Windows()
+        patch.setattr(time, "time", lambda: now[0])
+        taken: list[tuple[float, str]] = []
+        for pause, who in calls:
+            now[0] += pause
+            inside = [at for at, whose in taken if whose == who and at > now[0] - seconds]
+            assert windows.acquire_entry(who, most, seconds) == (len(inside) < most)
+            if len(inside) < most:
+                taken.append((now[0], who))
+                inside.append(now[0])
+            assert windows.get_moving_window(who, most, seconds) == (inside[0], len(inside))
+
+
+def test_no_thread_is_started_and_names_that_nobody_uses_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = Windows()
+    windows.timer.join(5)  # the one with which the library's memory begins
+    before = threading.active_count()
+    for number in range(MANY - 1):
+        windows.acquire_entry(f"invented-{number}", 5, 60)
+    assert threading.active_count() == before and len(windows.events) == MANY - 1
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 61)
+    windows.acquire_entry("ann", 5, 60)
+    assert list(windows.events) == ["ann"]

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from openai_stage import until
 
+from suite.errors import SettingsError
 from suite.monitoring.alert import Alert
 from suite.monitoring.alertmanager import EVERY, Alertmanager
 from suite.monitoring.deliver import Deliver, Outlet
@@ -100,6 +101,27 @@ def test_a_place_that_is_gone_is_counted_and_the_end_does_not_wait_for_it() -> N
     gone.offer(NOTE)
     until(lambda: gone.failed == 1)
     gone.close()
+
+
+def test_an_error_that_holds_an_address_is_logged_without_it(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)
+
+    def refuse(_: Notification) -> None:
+        raise ValueError("https://chat.example/hooks/s3cret is not known")
+
+    outlet = Outlet("webhook", refuse, pause=0.0)
+    outlet.offer(NOTE)
+    until(lambda: outlet.failed == 1)
+    outlet.close()
+    assert "ValueError" in caplog.text and "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["", "s3cret", "ftp://host/s3cret", "http://", "http://host:s3cret"])
+def test_an_address_that_cannot_be_one_is_refused_at_once(url: str) -> None:
+    for make in (WebhookSink, Alertmanager):
+        with pytest.raises(SettingsError, match="write it like https://host/path") as raised:
+            make(url)
+        assert "s3cret" not in raised.value.message
 
 
 @pytest.mark.skipif(stage.PROGRAM is None, reason=stage.MISSING)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import pytest
 from suite.errors import BadRequest, Denied, NotReady, TimedOut, ToolFailed, TooMany
 from suite.tools.builtin.run import sandbox_tools
 from suite.tools.sandbox import Limits, Ran, Sandbox, Sessions, landlock, limits, places, processes, seccomp, start, strength, supervise, syscalls
+from suite.tools.sandbox import sandbox as sandbox_module
+from suite.tools.sandbox.bound import Bound
 from suite.tools.schema import check_arguments
 from suite.tools.tool import Place, Tool, Watch
 
@@ -63,6 +66,20 @@ def printed(ran: Ran) -> str:
     return ran.stdout
 
 
+@pytest.fixture
+def typed() -> Iterator[None]:
+    """Something lies in the standard input of the suite."""
+    reader, writer = os.pipe()
+    os.write(writer, b"typed")
+    kept = os.dup(0)
+    os.dup2(reader, 0)
+    for fd in (reader, writer):
+        os.close(fd)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
 # ---- what works ----
 
 def test_python_prints_and_the_result_says_what_confined_it(sandbox: Sandbox) -> None:
@@ -93,9 +110,10 @@ def test_the_environment_is_five_variables_and_the_folder_is_home(sandbox: Sandb
     source = "import os, stat; print(sorted(os.environ)); print(len({os.getcwd(), os.environ['HOME'], os.environ['TMPDIR']})); print(oct(os.stat('.').st_mode))"
     assert printed(python(sandbox, source)).splitlines() == ["['HOME', 'LANG', 'PATH', 'PWD', 'TMPDIR']", "1", "0o40700"]
     assert "s3cret" not in sandbox.run("bash", "env").stdout
+    assert printed(sandbox.run("bash", "echo > made; stat -c %a made")) == "600\n"
 
 
-def test_standard_input_is_empty_and_nothing_else_is_open(sandbox: Sandbox) -> None:
+def test_standard_input_is_empty_and_nothing_else_is_open(sandbox: Sandbox, typed: None) -> None:
     source = "import os, sys\nprint(repr(sys.stdin.read()))\nfor fd in range(3, 64):\n    try:\n        os.fstat(fd)\n        print(fd)\n    except OSError:\n        pass"
     assert printed(python(sandbox, source)) == "''\n"
 
@@ -173,10 +191,12 @@ def test_a_flood_is_ended(sandbox: Sandbox) -> None:
     ran = sandbox.run("bash", "yes")
     assert (ran.ended, ran.returncode, ran.stdout_cut) == ("output", 137, True)
     assert len(ran.stdout) < (1 << 20) + 200
+    both = python(sandbox, "import os, signal\nfor fd in (1, 2):\n    for _ in range(80):\n        os.write(fd, b'x' * 65_536)\nsignal.pause()", timeout=20)
+    assert (both.ended, both.stdout_cut, both.stderr_cut) == ("output", True, True)  # 5 MiB in each
 
 
 def test_a_program_that_takes_too_long_is_ended_and_keeps_what_it_printed(sandbox: Sandbox) -> None:
-    ran = sandbox.run("bash", "echo begun; sleep 100", timeout=1.5)
+    ran = sandbox.run("bash", "echo begun; sleep 10", timeout=1.5)
     assert (ran.ended, ran.returncode, ran.stdout) == ("timeout", 137, "begun\n")
 
 
@@ -203,16 +223,46 @@ def test_a_call_of_another_architecture_ends_the_program(sandbox: Sandbox) -> No
 
 
 def test_limits_are_those_that_were_asked_for(sandbox: Sandbox, tmp_path: Path) -> None:
-    source = "import resource as r; print([r.getrlimit(getattr(r, 'RLIMIT_' + n)) for n in ('CPU', 'FSIZE', 'NOFILE', 'CORE', 'AS')])"
-    assert printed(python(sandbox, source)) == f"[(31, 31), ({10 << 20}, {10 << 20}), (64, 64), (0, 0), ({4 << 30}, {4 << 30})]\n"
-    small = Sandbox(tmp_path / "small", Limits(descriptors=32), bubblewrap=sandbox.strength().name == INSIDE)
-    assert "(32, 32)" in printed(python(small, source))
+    source = ("import os, resource as r\nfor n in ('CPU', 'FSIZE', 'NOFILE', 'CORE', 'AS', 'DATA', 'MEMLOCK', 'MSGQUEUE'):\n"
+              "    print(n, *r.getrlimit(getattr(r, 'RLIMIT_' + n)))\nprint(len(os.sched_getaffinity(0)))")
+    sizes = {"CPU": 31, "FSIZE": 10 << 20, "NOFILE": 64, "CORE": 0, "AS": 4 << 30, "DATA": 1 << 30, "MEMLOCK": 0, "MSGQUEUE": 0}
+    cores = min(4, len(os.sched_getaffinity(0)))
+    assert printed(python(sandbox, source)).splitlines() == [*(f"{name} {size} {size}" for name, size in sizes.items()), str(cores)]
+    small = Sandbox(tmp_path / "small", Limits(descriptors=32, cores=1), bubblewrap=sandbox.strength().name == INSIDE)
+    found = printed(python(small, source)).splitlines()
+    assert "NOFILE 32 32" in found and found[-1] == "1"
+
+
+def test_a_run_may_use_what_the_readme_says() -> None:
+    """512 MB, 30 s of processor time, 10 processes, 1 MiB of output; and what it does not say."""
+    assert Limits() == Limits(memory=512 << 20, cpu=30.0, output=1 << 20, flood=8 << 20, file=10 << 20, folder=100 << 20, entries=10_000, processes=10,
+                              threads=64, descriptors=64, cores=4)
 
 
 def test_ten_processes_may_be_and_not_one_more(sandbox: Sandbox) -> None:
     source = "import os, signal\nfor _ in range({}):\n    if os.fork() == 0:\n        signal.pause()\nsignal.pause()"
     assert python(sandbox, source.format(9), timeout=1).ended == "timeout"
     assert python(sandbox, source.format(10)).ended == "processes"
+    chain = "import os, signal\nfor _ in range(10):\n    if os.fork():\n        signal.pause()\nsignal.pause()"  # each the child of the one before
+    assert python(sandbox, chain, timeout=20).ended == "processes"
+
+
+def test_threads_are_counted_where_the_kernel_does_not_bound_them(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_module, "bounded", lambda *_: nullcontext(Bound()))
+    source = ("import threading\nthreading.stack_size(1 << 16)\nstop = threading.Event()\nfor _ in range({}):\n"
+              "    threading.Thread(target=stop.wait, daemon=True).start()\nprint('made', flush=True)\nstop.wait({})")
+    assert printed(python(sandbox, source.format(63, 0.2))) == "made\n"
+    assert python(sandbox, source.format(64, 20)).ended == "processes"
+
+
+def test_processor_time_is_that_of_all_processes(alone: Sandbox, tmp_path: Path) -> None:
+    small = Sandbox(tmp_path / "small", Limits(cpu=0.4), bubblewrap=False)
+    source = ("import os, signal, time\nfor _ in range(3):\n    if os.fork() == 0:\n        while time.process_time() < 0.2:\n            pass\n        {}\n"
+              "    {}\nsignal.pause()")
+    assert python(small, source.format("signal.pause()", "pass"), timeout=20).ended == "cpu"
+    assert python(small, source.format("os._exit(0)", "os.wait()"), timeout=20).ended == "cpu"  # one after the other, each over when the next begins
+    system = "import os, signal\nzeros = os.open('/dev/zero', os.O_RDONLY)\nwhile os.times().system < 0.6:\n    os.read(zeros, 1 << 20)\nsignal.pause()"
+    assert python(small, system, timeout=20).ended == "cpu"
 
 
 def test_the_kernel_bounds_processes_and_threads_where_the_strength_says_so(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
