@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from suite.errors import BadRequest
-from suite.monitoring.log_line import LEVELS, SERVICES
+from suite.monitoring.log_line import LEVELS
 from suite.monitoring.log_query import Query
 from suite.text.moment import moment
 
@@ -43,8 +43,8 @@ class Selector:
         begin = _seconds(start, "start") if start else _ago(since, until) if since else until - HOUR
         if begin > until:
             raise BadRequest(f"start ({start[:40]}) is after end ({end[:40] or 'now'}); exchange them.", param="start")
-        known = (not service or service in SERVICES) and (not level or level in LEVELS)  # no line has another: there is nothing to find
-        return cls(Query(begin, until, ((level,) if level else LEVELS) if known else (), service, text, n=limit), direction == "forward")
+        # no line has a service or level that there is not, so nothing is found: as in Loki that is no error
+        return cls(Query(begin, until, (level,) if level else LEVELS, service, text, n=limit), direction == "forward")
 
 
 def streams(found: list[tuple[dict[str, Any], str]], forward: bool) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def test_a_guest_sees_what_the_host_sees(client: Client, log: FileLog) -> None:
 
 def test_a_guest_follows(client: Client, log: FileLog) -> None:
     logging.getLogger("suite").warning("before")
+    assert client.get("/api/v1/logs/after").json()["lines"] == [], "the first answer is only where to begin"
     with RemoteLogs(client).follow(level="warning") as lines:
         lines._interval = 0.01
         logging.getLogger("suite").info("not asked for")

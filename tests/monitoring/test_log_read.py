@@ -255,6 +255,18 @@ def test_following_goes_on_when_the_file_is_deleted_cut_or_half_written(tmp_path
         assert said(reader.after(wrong, Query())[0]) == ["four"] or wrong == cursor
 
 
+def test_what_came_after_a_cursor_can_be_left_out(tmp_path: Path) -> None:
+    put(tmp_path, [{"message": "oldest"}], "suite.jsonl.1")
+    reader = put(tmp_path, [{"message": "old"}])
+    cursor = reader.end()
+    put(tmp_path, [{"message": "new"}])
+    assert said(reader.newest(Query.of(), before=cursor)) == ["oldest", "old"]
+    (tmp_path / "suite.jsonl.1").rename(tmp_path / "suite.jsonl.2")
+    (tmp_path / "suite.jsonl").rename(tmp_path / "suite.jsonl.1")
+    put(tmp_path, [{"message": "newest"}])
+    assert said(reader.newest(Query.of(), before=cursor)) == ["oldest", "old"]
+
+
 def test_much_that_is_new_comes_in_several_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = put(tmp_path, [{"message": "zero"}])
     cursor, begun = reader.end(), (tmp_path / "suite.jsonl").stat().st_size

@@ -102,6 +102,7 @@ def test_what_a_busy_loki_did_not_take_is_sent_again(tmp_path: Path, stand: Loki
     assert stand.wait(lambda: len(stand.requests) >= 3)
     stand.status = 204
     assert stand.wait(lambda: "patience" in stand.messages()) and log.shipper.lost == 0
+    assert len(log.reader.newest(Query.of(contains="is not shipped"))) == 1, "said once, not for each try"
     log.close()
 
 
@@ -155,6 +156,8 @@ def test_the_oldest_make_room_and_are_counted(tmp_path: Path, stand: Loki, monke
     stand.holds = False
     stand._go.set()
     assert stand.wait(lambda: len(stand.entries) == 1 + waiting) and stand.messages()[1:] == [str(n) for n in range(300 - waiting, 300)]
+    shipper.put(time.time(), "stack", "info", f'{{"message": "there is room again", "x": "{"x" * 2000}"}}')
+    assert stand.wait(lambda: stand.messages()[-1] == "there is room again") and shipper.lost == 300 - waiting
     shipper.close()
 
 
