@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import alert_effects
 import psutil
 import pytest
 from hub_stage import hub
@@ -53,7 +54,7 @@ def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (work / "note.md").write_text(TEXT, encoding="utf-8")
     values = {
         "models_dir": str(models), "workspace_dir": str(work), "workspace_roots": str(further), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
-        "log_level": "DEBUG", "loki_retention": 60, "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
+        "log_level": "DEBUG", "loki_retention": 60, "monitoring_interval": 2, "monitoring_days": 7, "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
         "llama_threads": 1, "llama_ctx": 512, "llama_batch": 64, "api_gateway_chat_model": "talk", "api_gateway_code_model": "program",
         "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 16, "rag_chunk_overlap": 0,
         "rag_context_tokens": 40, "rag_cache_hours": 0.0,
@@ -660,6 +661,7 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "memory_sync_interval": lambda odd, _: soon(lambda: heartbeat(odd)["sync"]["runs"] >= 2),
     "ttl_check_interval": lambda odd, _: soon(lambda: heartbeat(odd)["expiry"]["runs"] >= 2),
     "memory_backup_cron": lambda odd, _: datetime.fromtimestamp(heartbeat(odd)["backup"]["due"]).strftime("%H:%M") == "11:11",
+    **alert_effects.EFFECTS,
     "rbac_enabled": effect_of_rbac,
     "security_mode": effect_of_security_mode,
     "approval_workflow_enabled": effect_of_approvals,
