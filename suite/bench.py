@@ -149,7 +149,7 @@ class Bench:
 
     @property
     def monitoring(self) -> Monitoring:
-        """What is measured: targets, metrics, samples, as DataFrames."""
+        """What is watched: targets, metrics, samples, rules, alerts, as DataFrames."""
         return Monitoring(self._live(self._behind).monitor)
 
     def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",

@@ -12,23 +12,19 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 
-from suite.monitoring.alert import Alert
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
 from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
-from suite.monitoring.promql import expression
-from suite.monitoring.rule import Matcher, Rule
+from suite.monitoring.rule import Matcher
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
 from suite.monitoring.table import MONITORING
-from suite.monitoring.watch import Watch
 
 
 class Monitored(Protocol):
     """The monitoring of a stack."""
 
     metrics: Metrics
-    watch: Watch
 
     @property
     def interval(self) -> float:
@@ -36,6 +32,12 @@ class Monitored(Protocol):
 
     def targets(self) -> list[Scraped]:
         """How each target was found last."""
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Each rule and how it is, as Prometheus says it."""
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What is pending or fires, as Prometheus says it."""
 
     def names(self) -> list[str]:
         """The metrics there are."""
@@ -71,11 +73,11 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
     @served.get("/api/v1/rules")
     def rules() -> dict[str, Any]:
         return {"status": "success", "data": {"groups": [{"name": "suite", "interval": monitor.interval, "file": "rules.toml",
-                                                          "rules": [_rule(monitor.watch, rule) for rule in monitor.watch.rules]}]}}
+                                                          "rules": monitor.rules()}]}}
 
     @served.get("/api/v1/alerts")
     def alerts() -> dict[str, Any]:
-        return {"status": "success", "data": {"alerts": [_alert(alert) for alert in monitor.watch.active()]}}
+        return {"status": "success", "data": {"alerts": monitor.alerts()}}
 
     @served.get("/api/v1/label/__name__/values")
     def names() -> dict[str, Any]:
@@ -89,20 +91,6 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
                            for one in found]}
 
     return served
-
-
-def _rule(watch: Watch, rule: Rule) -> dict[str, Any]:
-    mine = [alert for alert in watch.active() if alert.rule == rule.key]
-    state = "firing" if any(alert.state == "firing" for alert in mine) else "pending" if mine else "inactive"
-    why = watch.failed().get(rule.key, "")
-    return {"type": "alerting", "name": rule.name, "query": expression(rule), "duration": rule.hold, "labels": {"severity": rule.severity},
-            "annotations": {"summary": rule.sentence}, "state": state, "health": "err" if why else "ok" if watch.looked else "unknown",
-            "lastError": why, "lastEvaluation": moment(watch.looked or 0.0), "alerts": [_alert(alert) for alert in mine]}
-
-
-def _alert(alert: Alert) -> dict[str, Any]:
-    return {"labels": dict(alert.labels), "annotations": {"summary": alert.summary}, "state": alert.state, "activeAt": moment(alert.active_since),
-            "value": repr(alert.value)}
 
 
 def _number(value: float) -> float | str:

@@ -24,6 +24,14 @@ class RemoteMonitor:
         """How each target was found last."""
         return [_scraped(row) for row in self._client.get("/api/v1/targets").json()["data"]["activeTargets"]]
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Each rule and how it is."""
+        return [rule for group in self._client.get("/api/v1/rules").json()["data"]["groups"] for rule in group["rules"]]
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What is pending or fires."""
+        return list(self._client.get("/api/v1/alerts").json()["data"]["alerts"])
+
     def names(self) -> list[str]:
         """The metrics of which anything is kept."""
         return list(self._client.get("/api/v1/label/__name__/values").json()["data"])

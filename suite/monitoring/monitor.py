@@ -15,7 +15,7 @@ from suite.monitoring.recent import Recent
 from suite.monitoring.rule import Matcher, Rule
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped, Scraper, Target
-from suite.monitoring.watch import NOBODY, Told, Watch
+from suite.monitoring.watch import NOBODY, Told, Watch, as_prometheus
 
 LATE = 3  # rounds that may be missed before monitoring counts as stopped
 
@@ -49,6 +49,14 @@ class Monitor:
     def targets(self) -> list[Scraped]:
         """How each target was found last."""
         return self.scraper.states()
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Each rule and how it is, as Prometheus' API says it."""
+        return self.watch.described()
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What is pending or fires, the most severe first, as Prometheus' API says it."""
+        return [as_prometheus(alert) for alert in self.watch.active()]
 
     def names(self) -> list[str]:
         """The metrics of which anything is kept."""

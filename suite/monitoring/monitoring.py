@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from suite.errors import BadRequest, NotReady, SettingsError
 from suite.monitoring.rule import Matcher, parse_duration
@@ -15,6 +15,8 @@ from suite.monitoring.table import ROWS
 if TYPE_CHECKING:
     import pandas as pd
 
+RULES = ("name", "severity", "state", "for", "expression", "sentence", "error")
+ALERTS = ("name", "severity", "state", "since", "value", "summary", "labels")
 TARGETS = ("job", "instance", "up", "at", "seconds", "error")
 
 
@@ -22,6 +24,10 @@ class MonitorFace(Protocol):
     """The host's monitor, or the guest's remote face of it."""
 
     def targets(self) -> list[Scraped]: ...
+
+    def rules(self) -> list[dict[str, Any]]: ...
+
+    def alerts(self) -> list[dict[str, Any]]: ...
 
     def names(self) -> list[str]: ...
 
@@ -42,6 +48,22 @@ class Monitoring:
         found = pd.DataFrame(rows, columns=list(TARGETS))
         found["at"] = pd.to_datetime(found["at"], unit="s", utc=True)
         return found
+
+    def rules(self) -> pd.DataFrame:
+        """Each alert rule: name, severity, state (inactive, pending, firing), for (seconds), expression (PromQL), sentence, error."""
+        import pandas as pd
+
+        rows = [(one["name"], one["labels"]["severity"], one["state"], one["duration"], one["query"], one["annotations"]["summary"], one["lastError"])
+                for one in self._there().rules()]
+        return pd.DataFrame(rows, columns=list(RULES))
+
+    def alerts(self) -> pd.DataFrame:
+        """What is pending or fires, the most severe first: name, severity, state, since (UTC), value, summary, labels."""
+        import pandas as pd
+
+        rows = [(*(one["labels"].pop(name) for name in ("alertname", "severity")), one["state"], pd.Timestamp(one["activeAt"]), float(one["value"]),
+                 one["annotations"]["summary"], one["labels"]) for one in map(_own, self._there().alerts())]
+        return pd.DataFrame(rows, columns=list(ALERTS))
 
     def metrics(self) -> pd.DataFrame:
         """The metrics of which there are samples: name, kind, unit, labels, sentence; the last four are empty for those that are not the suite's."""
@@ -70,6 +92,10 @@ class Monitoring:
         if self._monitor is None:
             raise NotReady("Monitoring is off in this stack; set MONITORING_ENABLED=true and start it again.")
         return self._monitor
+
+
+def _own(alert: dict[str, Any]) -> dict[str, Any]:
+    return {**alert, "labels": dict(alert["labels"])}
 
 
 def _seconds(since: str | float) -> float:

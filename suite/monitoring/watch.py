@@ -15,13 +15,14 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from suite.monitoring.alert import Alert
+from suite.monitoring.alert import FIRING, Alert
 from suite.monitoring.alertmanager import Alertmanager
 from suite.monitoring.alerts import Alerts
 from suite.monitoring.deliver import Deliver, Sink
-from suite.monitoring.notification import Notification
+from suite.monitoring.notification import Notification, moment
 from suite.monitoring.notify import Notify
 from suite.monitoring.probe import State, bad, good
+from suite.monitoring.promql import expression
 from suite.monitoring.rule import Rule
 from suite.monitoring.samples import Samples
 from suite.monitoring.silence import Silences
@@ -92,6 +93,11 @@ class Watch:
         """By place: how many notifications were sent, and how many could not be."""
         return self._deliver.counts() | (self._alertmanager.counts() if self._alertmanager else {})
 
+    def described(self) -> list[dict[str, Any]]:
+        """Each rule and how it is, as Prometheus' API says it."""
+        active = self.active()
+        return [_described(self, rule, [alert for alert in active if alert.rule == rule.key]) for rule in self.rules]
+
     def look(self, at: float) -> None:
         """Evaluate every rule at that moment, tell what is to be told, and keep how far it is."""
         changes = self._alerts.evaluate(self._samples, at)
@@ -135,6 +141,20 @@ class Watch:
             if self._written != error.strerror:
                 log.error("which alerts fire cannot be kept in %s (%s)", self._file, error.strerror)
             self._written = error.strerror or ""
+
+
+def _described(watch: Watch, rule: Rule, alerts: list[Alert]) -> dict[str, Any]:
+    state = "firing" if any(alert.state == FIRING for alert in alerts) else "pending" if alerts else "inactive"
+    why = watch.failed().get(rule.key, "")
+    return {"type": "alerting", "name": rule.name, "query": expression(rule), "duration": rule.hold, "labels": {"severity": rule.severity},
+            "annotations": {"summary": rule.sentence}, "state": state, "health": "err" if why else "ok" if watch.looked else "unknown",
+            "lastError": why, "lastEvaluation": moment(watch.looked or 0.0), "alerts": [as_prometheus(alert) for alert in alerts]}
+
+
+def as_prometheus(alert: Alert) -> dict[str, Any]:
+    """An alert as Prometheus' API says it."""
+    return {"labels": dict(alert.labels), "annotations": {"summary": alert.summary}, "state": alert.state, "activeAt": moment(alert.active_since),
+            "value": repr(alert.value)}
 
 
 class WatchSeries(Collector):

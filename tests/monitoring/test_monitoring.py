@@ -132,6 +132,15 @@ def test_all_targets_are_up_and_their_samples_become_tables(bench: Bench) -> Non
     assert known.loc["up", "sentence"] == ""
 
 
+def test_rules_are_looked_at_and_what_fires_is_listed(bench: Bench) -> None:
+    until(lambda: "Watchdog" in set(bench.monitoring.alerts()["name"]))
+    rules, alerts = bench.monitoring.rules(), bench.monitoring.alerts()
+    assert len(rules) > 35 and (rules["error"] == "").all() and set(rules["state"]) <= {"inactive", "pending", "firing"}
+    (watchdog,) = alerts[alerts["name"] == "Watchdog"].to_dict("records")
+    assert watchdog["severity"] == "none" and watchdog["state"] == "firing" and watchdog["value"] == 1.0 and watchdog["since"].tzinfo is not None
+    assert rules.set_index("name").loc["Watchdog", "state"] == "firing"
+
+
 @pytest.mark.parametrize(("metric", "since", "says"), [
     ("suite_nothing", "1h", "There is no metric 'suite_nothing'"), ("up", "soon", "since is 'soon'"), ("up", -1, "since is -1"), ("up", True, "since is True"),
 ])
@@ -147,7 +156,7 @@ bench = suite.start(data_dir=sys.argv[1], attach=True)
 assert not bench.hosting
 found = bench.monitoring
 print(json.dumps({"targets": sorted(found.targets()["job"]), "up": bool(found.targets()["up"].all()), "metrics": len(found.metrics()),
-                  "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns)}))
+                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns)}))
 """
 
 
@@ -158,6 +167,7 @@ def test_a_guest_sees_the_same(bench: Bench) -> None:
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["targets"] == sorted(JOBS) and seen["up"] and seen["samples"] >= 1
+    assert seen["rules"] == bench.monitoring.rules()["name"].tolist() and seen["alerts"] == list(bench.monitoring.alerts().columns)
     assert seen["metrics"] == len(bench.monitoring.metrics()) and seen["columns"] == list(bench.monitoring.samples("up", job="rag").columns)
 
 
