@@ -25,7 +25,7 @@ HELLO = [{"role": "user", "content": "안녕하세요"}]
 
 def _app(part):
     app = gateway_app.app(part)
-    _add_questions(app, part, Metrics())
+    _add_questions(app, "api-gateway", part, Metrics())
     add_problems(app)
     return app
 

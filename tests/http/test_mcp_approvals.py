@@ -122,7 +122,7 @@ def test_a_key_sees_no_facts_of_the_machine_and_opens_no_other_port(port: Port) 
 
         other = Guard(app, "rag", lambda token: token == port.owner, "127.0.0.1", lambda *what: None)
         headers = [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer " + port.keys["admin_user"].encode())]
-        await other({"type": "http", "path": "/collections", "headers": headers}, None, send)
+        await other({"type": "http", "method": "GET", "path": "/collections", "headers": headers}, None, send)
         return int(sent[0]["status"])
 
     assert anyio.run(run) == 401 and seen == []
