@@ -34,7 +34,8 @@ AT_ONCE = {Sensitivity.LOW: 20, Sensitivity.MEDIUM: 10, Sensitivity.HIGH: 5, Sen
 class Permission:
     """The row of one tool: its `name` is what roles hold, e.g. `file.read`.
 
-    An actor may call it `calls` + `burst` times in any `seconds`; 0 calls: as often as they like.
+    An actor may call it `calls` + `burst` times in any `seconds`; 0 calls: as often as they like. A `quick` tool never takes
+    more than some milliseconds.
     """
 
     tool: str
@@ -45,6 +46,7 @@ class Permission:
     burst: int = 0
     effect: Effect = "changes"
     web: bool = False
+    quick: bool = False
 
     @property
     def most(self) -> int:
@@ -59,4 +61,4 @@ class Permission:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {"tool": self.tool, "permission": self.name, "sensitivity": self.sensitivity.name, "calls": self.calls, "seconds": self.seconds,
-                "burst": self.burst, "at_once": self.at_once, "effect": self.effect, "web": self.web}
+                "burst": self.burst, "at_once": self.at_once, "effect": self.effect, "web": self.web, "quick": self.quick}

@@ -83,13 +83,13 @@ def _row(tool: str, row: Mapping[str, Any], where: str) -> Permission:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < (name == "seconds"):
             raise SettingsError(f"The row of {tool} in {where} has {name} = {value!r}; it must be a whole number from {int(name == 'seconds')} on.")
-    effect, web = row.get("effect", "changes"), row.get("web", False)
-    if effect not in _EFFECTS or not isinstance(web, bool):
+    effect, web, quick = row.get("effect", "changes"), row.get("web", False), row.get("quick", False)
+    if effect not in _EFFECTS or not isinstance(web, bool) or not isinstance(quick, bool):
         raise SettingsError(f"The row of {tool} in {where} has effect = {effect!r}, web = {web!r}; use one of {', '.join(_EFFECTS)}, and true or "
                             "false.")
-    if strange := sorted(row.keys() - {"permission", "sensitivity", "effect", "web", *numbers}):
+    if strange := sorted(row.keys() - {"permission", "sensitivity", "effect", "web", "quick", *numbers}):
         raise SettingsError(f"The row of {tool} in {where} has {strange[0]!r}, which means nothing; remove it.")
-    return Permission(tool, row["permission"], Sensitivity.parse(row["sensitivity"]), **numbers, effect=effect, web=web)
+    return Permission(tool, row["permission"], Sensitivity.parse(row["sensitivity"]), **numbers, effect=effect, web=web, quick=quick)
 
 
 def _holdings(name: str, roles: Mapping[str, Any], where: str) -> frozenset[str]:

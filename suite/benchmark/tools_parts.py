@@ -48,7 +48,7 @@ class Parts:
         policy = load_policy()
         for name in (FREE, WAITS):
             row = policy.tools[name]
-            policy.tools[name] = Permission(name, row.name, row.sensitivity, OFTEN, row.seconds, 0, row.effect, row.web)
+            policy.tools[name] = Permission(name, row.name, row.sensitivity, OFTEN, row.seconds, 0, row.effect, row.web, row.quick)
         self.storage = open_storage("", data / "sqlite")
         self.audit, self.actors = Audit(self.storage, Checkpoint(data / "sqlite" / FILE)), Actors(self.storage, policy)
         self.keys = ApiKeys(self.storage, self.actors)

@@ -26,6 +26,9 @@ class RemoteTools:
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
 
+    def lane_of(self, name: str) -> None:
+        """None: every call waits for another process."""
+
     def list(self) -> list[Tool]:
         """The registered tools by name."""
         return [Tool.from_dict(row) for row in self.client.get("/tools").json()["tools"]]

@@ -20,6 +20,7 @@ from suite.access.permission import Permission
 from suite.errors import BadRequest, Denied, NotFound, NotReady, SuiteError
 from suite.monitoring.probe import State, bad, good, guarded
 from suite.tools.builtin.files import FILE_TOOLS
+from suite.tools.lane import Lane
 from suite.tools.pipeline import AccessSettings, Attempt, Pipeline, unknown
 from suite.tools.roots import further_roots, within
 from suite.tools.series import ToolSeries
@@ -58,7 +59,7 @@ class Tools:
         approvals = Approvals(audit.storage, settings.approval_timeout, settings.approval_max_pending)
         self.mail = Mail(settings)
         self.approver, self.openings = Approver(approvals, actors, audit, settings, self.mail.tell), Openings(audit.storage, actors, audit)
-        self.limits = Limits()
+        self.limits, self._lane = Limits(), Lane()
         self.shelf = shelf or Shelf(audit, actors, settings.mcp_user_id, settings.reports_dir)
         self._pipeline = Pipeline(audit, actors, settings, approvals, self.openings, self.limits, self.mail.tell, series)
         self._tools: dict[str, Tool] = {}
@@ -72,6 +73,7 @@ class Tools:
     def start(self) -> None:
         """Seed the actors and register the tools; what is missing is remembered, not raised."""
         self._failure = None
+        self._lane.open()
         try:
             self.workspace = self.workspace.resolve()
             if not self.workspace.is_dir():
@@ -88,6 +90,7 @@ class Tools:
     def close(self) -> None:
         """Take no more calls."""
         self._open = False
+        self._lane.close()
         self.mail.close()
 
     def register(self, tool: Tool) -> Tool:
@@ -127,6 +130,11 @@ class Tools:
         return {"tool_name": name, "user_id": actor, "current_count": used.calls, "max_requests": row.calls, "burst_size": row.burst,
                 "time_window": row.seconds, "concurrent_executions": used.running, "max_concurrent": row.at_once, "remaining": used.remaining,
                 "enabled": self.settings.rate_limit_enabled}
+
+    def lane_of(self, name: str) -> Lane | None:
+        """The thread that calls of a tool share because they take no time; None for those that need one of their own."""
+        row = self.policy.permission(name) if name in self._tools else None
+        return self._lane if row is not None and row.quick else None
 
     def owner(self, client: str = "kernel") -> Caller:
         """Whoever works in the kernel, or holds its access token."""

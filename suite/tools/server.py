@@ -28,6 +28,7 @@ from suite.access.caller import Caller
 from suite.access.identify import FOUND
 from suite.errors import ApprovalNeeded, Denied, NotFound, SuiteError
 from suite.tools.desk import ApprovalsFace
+from suite.tools.lane import Lane
 from suite.tools.prompts import PROMPTS, Prompt, prompt
 from suite.tools.shelf import ShelfFace
 from suite.tools.tool import Tool, ToolResult, Watch
@@ -55,6 +56,9 @@ class ToolFace(Protocol):
 
     def list(self) -> list[Tool]:
         """The registered tools."""
+
+    def lane_of(self, name: str) -> Lane | None:
+        """The thread that calls of a quick tool share; None for all others."""
 
     def call(self, name: str, arguments: Mapping[str, Any] | None = None, actor: str | None = None, cwd: Path | None = None,
              watch: Watch | None = None, caller: Caller | None = None) -> ToolResult:
@@ -110,7 +114,8 @@ def mcp_server(tools: ToolFace, approvals: ApprovalsFace, shelf: ShelfFace, cwd:
                               caller=_caller(context))
 
         try:
-            return await run_sync(call, abandon_on_cancel=True)
+            lane = tools.lane_of(params.name)
+            return await (run_sync(call, abandon_on_cancel=True) if lane is None else lane.run(call))
         finally:
             gone.set()  # a call that was cancelled learns that it was
 
