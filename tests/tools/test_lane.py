@@ -65,9 +65,10 @@ def test_what_waits_is_run_before_it_closes_and_nothing_is_taken_afterwards_unti
 
 
 def test_whoever_is_cancelled_leaves_and_the_next_is_served() -> None:
-    lane, go = Lane(), threading.Event()
+    lane, go, faults = Lane(), threading.Event(), []
 
     async def run() -> str:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
         gone = asyncio.ensure_future(lane.run(lambda: go.wait(20)))
         await asyncio.sleep(0)
         gone.cancel()
@@ -76,7 +77,7 @@ def test_whoever_is_cancelled_leaves_and_the_next_is_served() -> None:
         go.set()
         return await lane.run(lambda: "served")
 
-    assert asyncio.run(run()) == "served"
+    assert asyncio.run(run()) == "served" and faults == []
     lane.close()
 
 
