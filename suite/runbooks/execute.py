@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from jupyter_core.utils import ensure_event_loop
 
 from suite.checks import criteria as limits
 from suite.checks.drill import proven
@@ -42,8 +46,9 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     path = _place(Path(out) if str(out) else None, settings.reports_dir, name)
     began, trouble = time.monotonic(), ""
     try:
-        papermill.execute_notebook(_literal(source), _literal(path), given, kernel_name="python3", progress_bar=progress,
-                                   execution_timeout=CELL_SECONDS, extra_arguments=QUIET)
+        with _loop_of_this_run():
+            papermill.execute_notebook(_literal(source), _literal(path), given, kernel_name="python3", progress_bar=progress,
+                                       execution_timeout=CELL_SECONDS, extra_arguments=QUIET)
     except papermill.exceptions.PapermillExecutionError as error:
         if error.ename != "RunFailed":  # that one is the verdict, which is read back below
             trouble = f"Cell {error.exec_count} of the runbook raised {error.ename}: {error.evalue}"
@@ -52,6 +57,21 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
         trouble = f"The kernel of the runbook ended early ({type(error).__name__}: {error})"[:600]
     expected = {"profile": effective["expect_profile"], "commit": effective["expect_commit"]}
     return _settle(source, path, name, criteria, time.monotonic() - began, proven(settings.reports_dir), trouble, expected)
+
+
+@contextlib.contextmanager
+def _loop_of_this_run() -> Iterator[None]:
+    """Close the event loop that Jupyter makes in a thread that has none: a tool's runbook would leave one open each time."""
+    if threading.current_thread() is threading.main_thread():
+        yield  # there it is kept for the next run
+        return
+    loop = ensure_event_loop()
+    try:
+        yield
+    finally:
+        if not loop.is_running():
+            loop.close()
+            asyncio.set_event_loop(None)
 
 
 def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seconds: float, red: Mapping[str, str], trouble: str,
