@@ -13,7 +13,7 @@ MANY = 1000  # windows, from which on those that are over are looked for: who ca
 class Windows(MemoryStorage):
     """The library's own memory, but that what is over is forgotten by whoever calls next.
 
-    The library starts a thread for it, up to a hundred in a second: a quarter of what a call costs.
+    The library starts a thread for it, up to a hundred in a second: about a fifth of what a call costs over MCP.
     """
 
     def __init__(self) -> None:
