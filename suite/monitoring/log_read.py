@@ -49,7 +49,7 @@ class LogReader:
     def end(self) -> str:
         """The cursor of the place where the next line will stand."""
         with ExitStack() as stack:
-            files = self._open(stack)
+            files, _ = self._open(stack)
             return _cursor(files[0], os.fstat(files[0].fileno()).st_size) if files else "0-0"
 
     def after(self, cursor: str, query: Query) -> tuple[list[dict[str, Any]], str]:
@@ -58,9 +58,9 @@ class LogReader:
         Where the file of a cursor is gone, its lines are, too, and it goes on with the current file.
         """
         with ExitStack() as stack:
-            files = self._open(stack)
-            if not files:
-                return [], cursor
+            files, whole = self._open(stack)
+            if not files or not whole:
+                return [], cursor  # the next look finds what is there now: nothing is missed or given twice
             at, offset = _place(files, cursor)
             read, found = 0, []
             while True:
@@ -81,7 +81,7 @@ class LogReader:
         since, until, needles = _text(begin), b"" if query.until is None else _text(query.until), query.needles
         levels, service, old = {level.encode() for level in query.levels}, query.service.encode(), 0
         with ExitStack() as stack:
-            files = self._open(stack)
+            files, _ = self._open(stack)
             at, offset = _place(files, before) if before and files else (0, None)
             for file in files[at:]:
                 for line in _backwards(file, offset):
@@ -107,20 +107,23 @@ class LogReader:
             return None
         return row if query.matches(row, line.decode("utf-8", "replace")) else None
 
-    def _open(self, stack: ExitStack) -> list[BinaryIO]:
-        """The files, the newest first. Where they get other names meanwhile, one could be missed or met twice: then it is done again."""
-        files: list[BinaryIO] = []
+    def _open(self, stack: ExitStack) -> tuple[list[BinaryIO], bool]:
+        """The files, the newest first, and whether these are all of them in that order.
+
+        Where they get other names meanwhile, one could be missed or met twice: then it is done again, but not for ever.
+        """
+        files: dict[int, BinaryIO] = {}
         for _ in range(TRIES):
-            files, inodes, names = [], set(), [self._folder / FILE, *older(self._folder)]
+            files, names = {}, [self._folder / FILE, *older(self._folder)]
             for path in names:
                 try:
-                    files.append(stack.enter_context(path.open("rb")))
+                    file = stack.enter_context(path.open("rb"))
                 except FileNotFoundError:
                     continue
-                inodes.add(os.fstat(files[-1].fileno()).st_ino)
-            if len(inodes) == len(names) and names[1:] == older(self._folder):
-                break
-        return files
+                files.setdefault(os.fstat(file.fileno()).st_ino, file)
+            if len(files) == len(names) and names[1:] == older(self._folder):
+                return list(files.values()), True
+        return list(files.values()), False
 
 
 def _backwards(file: BinaryIO, end: int | None = None) -> Iterator[bytes]:

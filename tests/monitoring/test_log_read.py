@@ -134,6 +134,28 @@ def test_a_rotation_while_the_files_are_opened_hides_nothing(tmp_path: Path, mon
     file.close()
 
 
+def test_where_files_are_rotated_faster_than_they_are_opened_no_line_is_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (2, 1, 0):
+        put(tmp_path, [{"message": str(number)}], "suite.jsonl" + (f".{number}" if number else ""))
+    reader, file, opens = LogReader(tmp_path), LogFile(tmp_path), Path.open
+    cursor = reader.end()
+    file.append('{"at": "2099-01-01T00:00:00.000+00:00", "level": "info", "service": "rag", "logger": "suite", "message": "3"}')
+
+    def opened(path: Path, mode: str) -> Any:
+        found = opens(path, mode)
+        if path.name == "suite.jsonl":
+            file._rotate()  # what was opened is met again under its next name
+        return found
+
+    with monkeypatch.context() as fast:
+        fast.setattr(Path, "open", opened)
+        assert sorted(said(reader.newest(Query.of()))) == ["0", "1", "3"], "each once; the oldest file was not listed yet"
+        assert reader.after(cursor, Query.of()) == ([], cursor)
+    rows, end = reader.after(cursor, Query.of())
+    assert said(rows) == ["3"] and reader.after(end, Query.of())[0] == []
+    file.close()
+
+
 def test_lines_past_their_time_are_not_shown(tmp_path: Path) -> None:
     put(tmp_path, [{"message": "too old", "t": NOW - 8 * 86_400}, {"message": "young", "t": NOW - 6 * 86_400}])
     assert said(LogReader(tmp_path, days=7).newest(Query.of())) == ["young"] and len(LogReader(tmp_path, days=30).newest(Query.of())) == 2
@@ -173,8 +195,9 @@ def test_times_are_said_in_many_ways() -> None:
     assert Query.of(**Query.of(since=moment, level="error", n=5, contains="x").params() | {"n": 5}) == Query.of(since=moment, level="error", n=5, contains="x")
 
 
-def test_following_gives_new_lines_across_rotations_once_each(tmp_path: Path) -> None:
+def test_following_gives_new_lines_across_rotations_once_each(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     log = FileLog(tmp_path, max_bytes=2000, kept=20)
+    request.addfinalizer(log.close)  # a log that stays open writes what the next tests say
     logger = logging.getLogger("suite.tools")
     logger.info("before")
     with Logs(log.reader).follow(service="mcp-server") as lines:
@@ -195,7 +218,6 @@ def test_following_gives_new_lines_across_rotations_once_each(tmp_path: Path) ->
         assert ended.wait(20) and seen == [f"line {n}" for n in range(100)]
     reader.join(20)
     assert not reader.is_alive(), "closing ends the one who waits"
-    log.close()
 
 
 def test_following_without_waiting_and_from_the_loop_of_a_kernel(log: FileLog) -> None:
