@@ -40,7 +40,8 @@ def run_list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"rows": rows}, ensure_ascii=False))
     else:
-        print(render.text_table(COLUMNS, [(row["id"], row["state"], row["matchers"], when(row["until"]), row["by"], row["reason"]) for row in rows]))
+        shown = [(row["id"], row["state"], ", ".join(row["matchers"]), when(row["until"]), row["by"], row["reason"]) for row in rows]
+        print(render.text_table(COLUMNS, shown))
     return 0
 
 

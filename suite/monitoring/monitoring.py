@@ -81,7 +81,7 @@ class Monitoring:
         import pandas as pd
 
         now = time.time()
-        rows = [(one.id, "active" if one.holds(now) else "expired", ", ".join(one.matchers), one.begin, one.until, one.by, one.reason)
+        rows = [(one.id, "active" if one.holds(now) else "expired", list(one.matchers), one.begin, one.until, one.by, one.reason)
                 for one in self._there().silences() if ended or one.holds(now)]
         found = pd.DataFrame(rows, columns=list(SILENCES))
         for name in ("begin", "until"):

@@ -45,7 +45,7 @@ def test_a_silence_is_begun_listed_and_ended(call: Call, host: Process) -> None:
     assert status == 0 and made["matchers"] == ['alertname="GpuHot"', 'gpu="0"'] and (made["by"], made["reason"]) == ("kim", "new fans")
     assert round(made["until"] - made["begin"]) == 1800
     (row,) = [row for row in json.loads(call("list", "--json")[1])["rows"] if row["id"] == made["id"]]
-    assert row == {**made, "matchers": 'alertname="GpuHot", gpu="0"', "state": "active"}
+    assert row == {**made, "state": "active"}
     assert host.ask(f"bench._behind.monitor.watch.silences.muting({{'alertname': 'GpuHot', 'gpu': '0'}}, {made['begin'] + 1}).id") == made["id"]
     assert made["id"] in call("list")[1] and "new fans" in call("list")[1]
     assert call("expire", made["id"]) == (0, f"{made['id']} is over\n", "")
@@ -63,7 +63,7 @@ def test_host_and_guest_give_the_same(host: Process, guest: Bench) -> None:
     assert ours.by == "local-owner" == host.ask("made.by") and 3500 < ours.until - ours.begin <= 3600
     shown = "bench.monitoring.silences(ended=True).to_csv() + str(bench.monitoring.silences().dtypes)"
     assert eval(shown, {"bench": guest, "str": str}) == host.ask(shown)
-    assert host.ask("[row for row in bench.monitoring.silences()['matchers']]") == ['alertname="Watchdog"', 'alertname="PartDown", job="rag"']
+    assert host.ask("[row for row in bench.monitoring.silences()['matchers']]") == [['alertname="Watchdog"'], ['alertname="PartDown"', 'job="rag"']]
     assert guest.monitoring.unsilence(host.ask("made.id")).id == host.ask("made.id")
     assert host.ask(f"bench.monitoring.unsilence({ours.id!r}).until") <= ours.until and len(guest.monitoring.silences()) == 0
     assert list(guest.monitoring.silences().columns) == ["id", "state", "matchers", "begin", "until", "by", "reason"]
