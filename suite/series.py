@@ -15,6 +15,7 @@ from suite.maintainer.series import MaintainerSeries
 from suite.memory.series import MemorySeries
 from suite.monitoring.alertmanager import Alertmanager
 from suite.monitoring.hostinfo import GpuSeries, HostSeries
+from suite.monitoring.load_dashboards import load_dashboards
 from suite.monitoring.load_rules import load_rules
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.monitor import Monitor
@@ -77,12 +78,14 @@ def unwatched(settings: WatchSettings) -> set[str]:
 def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None]) -> Monitor:
     """The monitoring of a stack whose ports are at `addresses`; `mail` sends a subject and a text.
 
-    Raises SettingsError for rules that cannot work, StorageError when what was seen before cannot be read.
+    Raises SettingsError for rules and panels that cannot work, StorageError when what was seen before cannot be read.
     """
     own = {MONITORING: f"/metrics/{MONITORING}"}
     targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in (ALERTS, LOGS)]
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
-    made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days)
+    dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
+    made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,
+                   dashboards=dashboards)
     metrics.registry(MONITORING).register(WatchSeries(made.watch))
     return made
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from suite.errors import NotReady
 from suite.http.client import Client
+from suite.monitoring.dashboard import Line
 from suite.monitoring.notification import moment
 from suite.monitoring.rule import Matcher
 from suite.monitoring.samples import Series
@@ -72,7 +73,20 @@ class RemoteMonitor:
         if end is not None:
             asked["end"] = end
         found = self._client.get("/v1/samples", params=asked).json()["series"]
-        return [Series(row["labels"], np.array(row["times"], float), np.array([float(value) for value in row["values"]])) for row in found]
+        return [Series(row["labels"], *_arrays(row)) for row in found]
+
+    def dashboards(self) -> list[dict[str, Any]]:
+        """What there is to see."""
+        return list(self._client.get("/api/v1/dashboards").json()["data"])
+
+    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
+        """The lines of a panel."""
+        found = self._client.get(f"/api/v1/dashboards/{quote(uid, safe='')}/panels/{panel}", params={"begin": begin, "end": end, "step": step})
+        return [Line(row["name"], row["labels"], *_arrays(row)) for row in found.json()["data"]]
+
+
+def _arrays(row: dict[str, Any]) -> tuple[Any, Any]:
+    return np.array(row["times"], float), np.array([float(value) for value in row["values"]])
 
 
 def _silence(row: dict[str, Any]) -> Silence:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import BadRequest, NotReady
+from suite.monitoring.chart import draw, moments
+from suite.monitoring.dashboard import Dashboard, Line
 from suite.monitoring.history import History
+from suite.monitoring.kept import Kept
 from suite.monitoring.metric import Metrics
 from suite.monitoring.probe import State, bad, good
 from suite.monitoring.recent import Recent
@@ -25,10 +28,11 @@ class Monitor:
     """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at."""
 
     def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, rules: Sequence[Rule] = (), told: Told = NOBODY,
-                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
+                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time, dashboards: Sequence[Dashboard] = ()) -> None:
         """Open the history; raises StorageError when it, or what fired before, cannot be read."""
         self.metrics, self.recent, self._clock = metrics, Recent(), clock
         self.history = History(folder, days)
+        self._kept, self._dashboards = Kept(self.recent, self.history), {one.uid: one for one in dashboards}
         self.watch = Watch(rules, self.recent, folder, told, clock=clock)
         self.scraper = Scraper(metrics, targets, (self.recent, self.history), interval, then=self.watch.look, clock=clock)
 
@@ -87,6 +91,19 @@ class Monitor:
             raise BadRequest(f"There is no metric {metric[:80]!r}; `bench.monitoring.metrics()` lists them.",
                              param="metric")
         return self.history.select(metric, matchers, begin, self._clock() if end is None else end)
+
+    def dashboards(self) -> list[dict[str, Any]]:
+        """What there is to see (Dashboard.to_dict)."""
+        return [one.to_dict() for one in self._dashboards.values()]
+
+    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
+        """The lines of a panel from `begin` to `end` (UTC seconds), a value every `step` seconds; lines without any value are left out.
+
+        Raises BadRequest for what there is not to be seen, StorageError when the history cannot be read.
+        """
+        if uid not in self._dashboards:
+            raise BadRequest(f"There is no dashboard {uid[:80]!r}; `bench.monitoring.dashboards()` lists them.", param="uid")
+        return draw(self._dashboards[uid].panel(panel), self._kept, moments(begin, end, step))
 
     def ready(self) -> State:
         """Whether rounds are made in time, and kept."""

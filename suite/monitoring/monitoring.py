@@ -1,4 +1,4 @@
-"""What `bench.monitoring` is: targets, metrics and samples as tables."""
+"""What `bench.monitoring` is: targets, metrics, samples and charts as tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from suite.errors import BadRequest, NotReady, SettingsError
+from suite.monitoring.chart import step_for
+from suite.monitoring.dashboard import Line
 from suite.monitoring.rule import Matcher, duration, parse_duration
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 RULES = ("name", "severity", "state", "for", "expression", "sentence", "error")
 ALERTS = ("name", "severity", "state", "since", "value", "summary", "labels")
+PANELS = ("dashboard", "uid", "id", "title", "kind", "unit", "sentence", "queries")
 SILENCES = ("id", "state", "matchers", "begin", "until", "by", "reason")
 LONGEST = 366 * 86_400.0  # seconds of a silence
 TARGETS = ("job", "instance", "up", "at", "seconds", "error")
@@ -41,6 +44,10 @@ class MonitorFace(Protocol):
     def names(self) -> list[str]: ...
 
     def select(self, metric: str, matchers: Sequence[Matcher] = (), begin: float = 0.0, end: float | None = None) -> list[Series]: ...
+
+    def dashboards(self) -> list[dict[str, Any]]: ...
+
+    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]: ...
 
 
 class Monitoring:
@@ -133,10 +140,43 @@ class Monitoring:
         parts = [pd.DataFrame({"at": pd.to_datetime(one.times, unit="s", utc=True), "value": one.values, **one.labels}) for one in found]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["at", "value"])
 
+    def dashboards(self) -> pd.DataFrame:
+        """What there is to see, a panel in each row: dashboard, uid, id, title, kind, unit, sentence, and queries (PromQL)."""
+        import pandas as pd
+
+        rows = [(one["title"], one["uid"], *(panel[key] for key in PANELS[2:-1]), "\n".join(query["expression"] for query in panel["queries"]))
+                for one in self._there().dashboards() for panel in one["panels"]]
+        return pd.DataFrame(rows, columns=list(PANELS))
+
+    def chart(self, dashboard: str, panel: str | int, since: str | float | None = None, step: float | None = None) -> pd.DataFrame:
+        """The lines of a panel, one value a row: at (UTC), line, value, and a column for each label.
+
+        Dashboard and panel are meant by title or by uid and id. `since` is how far to look back: `15m`, `24h`, or seconds; as far as the dashboard
+        itself does when None. `step` is the seconds between two values. Raises BadRequest for what there is not to be seen.
+        """
+        import pandas as pd
+
+        monitor = self._there()
+        found = _named(monitor.dashboards(), "uid", dashboard, "dashboard")
+        wanted = _named(found["panels"], "id", panel, "panel")
+        back = found["range"] if since is None else _seconds(since)
+        step = step_for(back, 1.0) if step is None else step
+        end = time.time()
+        parts = [pd.DataFrame({"at": pd.to_datetime(one.times, unit="s", utc=True), "line": one.name, "value": one.values, **one.labels})
+                 for one in monitor.chart(found["uid"], wanted["id"], end - back, end, step)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["at", "line", "value"])
+
     def _there(self) -> MonitorFace:
         if self._monitor is None:
             raise NotReady("Monitoring is off in this stack; set MONITORING_ENABLED=true and start it again.")
         return self._monitor
+
+
+def _named(rows: list[dict[str, Any]], key: str, name: str | int, what: str) -> dict[str, Any]:
+    found = next((row for row in rows if name in (row[key], row["title"])), None)
+    if found is None:
+        raise BadRequest(f"There is no {what} {str(name)[:80]!r}; use one of {', '.join(row['title'] for row in rows)}.", param=what)
+    return found
 
 
 def _own(alert: dict[str, Any]) -> dict[str, Any]:
