@@ -8,5 +8,6 @@ from suite.panels.audit import audit
 from suite.panels.gpu import gpu
 from suite.panels.logs import logs
 from suite.panels.memory import memory
+from suite.panels.overview import overview
 
-__all__ = ["alerts", "approvals", "audit", "gpu", "logs", "memory"]
+__all__ = ["alerts", "approvals", "audit", "gpu", "logs", "memory", "overview"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT = 400, 168
+WIDTH, HEIGHT = 400, 184
 LEFT, RIGHT, TOP, LOW = 58, 388, 26, 126  # of the area that the lines are drawn in
 POINTS = 200  # of a line, at most: there are not many more pixels
 NAMED = 6  # lines that are drawn; the others are counted
@@ -18,7 +18,7 @@ GAP = 4.0  # times the usual step: a longer one is no line but a gap
 LIMIT = "#c9515f"
 COLOURS = ("#4a86d0", "#d07a2a", "#4f9d5a", "#a06cc4", "#2f9e9e", "#9a8a2c")  # legible on white and on black
 STILL = "background:#fff;color:#1f2328;"  # an image has no page around it whose colours it could take
-_PLAIN = {"count": "", "state": "", "per_second": "/s", "celsius": " °C", "watts": " W"}
+_PLAIN = {"per_second": "/s", "per_hour": "/h", "celsius": " °C", "watts": " W"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ def curves(title: str, lines: Sequence[Curve], unit: str, span: tuple[float, flo
     largest = sorted(lines, key=lambda line: -(line.last or 0.0))[:NAMED]
     shown = [line for line in lines if line in largest][:NAMED]  # in their own order, so that a line keeps its colour
     top = most or _round_up(max([limit or 0.0, *(value for line in shown for value in line.values if math.isfinite(value))]), unit)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-             f'font-family="system-ui,\'Noto Sans KR\',sans-serif" font-size="11" fill="currentColor" style="{STILL if still else ""}max-width:100%">'
-             f"<title>{escape(title)}</title>", _text(4, 14, title, weight=600)]
+    parts = [_opening(title, still), _text(4, 14, title, weight=600)]
     for step in range(3):
         y = LOW - (LOW - TOP) * step / 2
         parts.append(f'<path d="M{LEFT} {y:.0f}H{RIGHT}" stroke="currentColor" opacity=".18"/>'
@@ -59,6 +57,23 @@ def curves(title: str, lines: Sequence[Curve], unit: str, span: tuple[float, flo
         path = "".join(_path(line, span, top))
         parts.append(f'<path d="{path}" fill="none" stroke="{COLOURS[place]}" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"/>')
     parts.append(_legend(shown, len(lines) - len(shown), unit) if lines else _text((LEFT + RIGHT) / 2, (TOP + LOW) / 2 + 4, "no data yet", "middle"))
+    return "".join(parts) + "</svg>"
+
+
+def amounts(title: str, lines: Sequence[Curve], unit: str, still: bool = False) -> str:
+    """The newest values of lines as bars, each with its number; a single value as a number alone."""
+    found = [(line.name, line.last) for line in lines if line.last is not None][:2 * NAMED - 4]
+    parts = [_opening(title, still), _text(4, 14, title, weight=600)]
+    if len(found) == 1:
+        parts.append(f'<text x="4" y="70" font-size="34">{escape(figure(found[0][1], unit))}</text>' + _text(4, 92, found[0][0]))
+    elif not found:
+        parts.append(_text((LEFT + RIGHT) / 2, (TOP + LOW) / 2 + 4, "no data yet", "middle"))
+    else:
+        longest = 1.0 if unit == "ratio" else max(value for _, value in found) or 1.0
+        for place, (name, value) in enumerate(found):
+            y, length = 24 + 19 * place, max(1.0, 180 * value / longest)
+            parts.append(_text(112, y + 12, _cut(name, 20), "end") + f'<rect x="120" y="{y}" width="{length:.1f}" height="15" fill="{COLOURS[0]}"/>'
+                         + _text(126 + length, y + 12, figure(value, unit)))
     return "".join(parts) + "</svg>"
 
 
@@ -109,6 +124,16 @@ def _bytes(value: float) -> str:
     return f"{value:.3g} GiB" if abs(value) < 1000 else f"{value:,.0f} GiB"
 
 
+def _opening(title: str, still: bool) -> str:
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
+            f'font-family="system-ui,\'Noto Sans KR\',sans-serif" font-size="11" fill="currentColor" style="{STILL if still else ""}max-width:100%">'
+            f"<title>{escape(title)}</title>")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
 def _path(line: Curve, span: tuple[float, float], top: float) -> Iterator[str]:
     begin, length = span[0], max(span[1] - span[0], 1e-9)
     stride = -(-len(line.times) // POINTS) or 1
@@ -132,12 +157,11 @@ def _peak(values: Sequence[float]) -> float:
 
 
 def _legend(lines: Sequence[Curve], others: int, unit: str) -> str:
-    parts, column = [], (RIGHT - 4) / 3
+    parts, column = [], RIGHT / 2
     for place, line in enumerate(lines):
-        x, y = 4 + column * (place % 3), LOW + 28 + 13 * (place // 3)
-        words = f"{line.name} {figure(line.last, unit)}"
+        x, y, number = 4 + column * (place % 2), LOW + 28 + 13 * (place // 2), figure(line.last, unit)
         parts.append(f'<rect x="{x:.0f}" y="{y - 8}" width="8" height="8" fill="{COLOURS[place]}"/>'
-                     + _text(x + 12, y, words if len(words) <= 21 else words[:20] + "…"))
+                     + _text(x + 12, y, f"{_cut(line.name, 30 - len(number))} {number}"))
     return "".join(parts) + (_text(RIGHT, 14, f"and {others} more", "end") if others else "")
 
 
