@@ -149,8 +149,8 @@ class Bench:
 
     @property
     def monitoring(self) -> Monitoring:
-        """What is watched: targets, metrics, samples, rules, alerts, as DataFrames."""
-        return Monitoring(self._live(self._behind).monitor)
+        """What is watched: targets, metrics, samples, rules, alerts, silences, as DataFrames; silence and unsilence an alert."""
+        return Monitoring(self._live(self._behind).monitor, self.settings.mcp_user_id)
 
     def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",
              n: int = 100, follow: bool = False) -> pd.DataFrame | Following:

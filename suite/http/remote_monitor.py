@@ -1,7 +1,8 @@
-"""The monitoring of a stack in another process, by port 9090."""
+"""The monitoring of a stack in another process, by ports 9090 and 9093."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -9,18 +10,21 @@ from urllib.parse import quote
 
 import numpy as np
 
+from suite.errors import NotReady
 from suite.http.client import Client
 from suite.monitoring.dashboard import Line
+from suite.monitoring.notification import moment
 from suite.monitoring.rule import Matcher
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped, Target
+from suite.monitoring.silence import UNTOLD, Silence
 
 
 class RemoteMonitor:
-    """Monitor's answers over HTTP; errors as there."""
+    """Monitor's answers over HTTP; errors as there. `alerts` is the client of port 9093, where there is one."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, alerts: Client | None = None) -> None:
+        self._client, self._alerts = client, alerts
 
     def targets(self) -> list[Scraped]:
         """How each target was found last."""
@@ -33,6 +37,31 @@ class RemoteMonitor:
     def alerts(self) -> list[dict[str, Any]]:
         """What is pending or fires."""
         return list(self._client.get("/api/v1/alerts").json()["data"]["alerts"])
+
+    def silences(self) -> list[Silence]:
+        """Every silence that is kept."""
+        return [_silence(row) for row in self._told().get("/api/v2/silences").json()]
+
+    def silence(self, matchers: Sequence[str], seconds: float, by: str, reason: str) -> Silence:
+        """Begin a silence now."""
+        rows = [{"name": one.label, "value": one.value, "isRegex": "~" in one.op, "isEqual": not one.op.startswith("!")}
+                for one in map(Matcher.parse, matchers)]
+        body = {"matchers": rows, "endsAt": moment(time.time() + seconds), "createdBy": by, "comment": reason}
+        made = self._told().post("/api/v2/silences", json=body).json()["silenceID"]
+        return self._of(made)
+
+    def unsilence(self, id: str) -> Silence:
+        """End a silence now."""
+        self._told().delete(f"/api/v2/silence/{quote(id, safe='')}")
+        return self._of(id)
+
+    def _of(self, id: str) -> Silence:
+        return next(one for one in self.silences() if one.id == id)
+
+    def _told(self) -> Client:
+        if self._alerts is None:
+            raise NotReady(UNTOLD)
+        return self._alerts
 
     def names(self) -> list[str]:
         """The metrics of which anything is kept."""
@@ -58,6 +87,13 @@ class RemoteMonitor:
 
 def _arrays(row: dict[str, Any]) -> tuple[Any, Any]:
     return np.array(row["times"], float), np.array([float(value) for value in row["values"]])
+
+
+def _silence(row: dict[str, Any]) -> Silence:
+    signs = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
+    matchers = tuple(str(Matcher(one["name"], signs[one["isRegex"], one["isEqual"]], one["value"])) for one in row["matchers"])
+    begin, until = (datetime.fromisoformat(row[name]).timestamp() for name in ("startsAt", "endsAt"))
+    return Silence(row["id"], matchers, begin, until, row["createdBy"], row["comment"])
 
 
 def _scraped(row: dict[str, Any]) -> Scraped:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.errors import BadRequest
+from suite.errors import BadRequest, NotReady
 from suite.monitoring.chart import draw, moments
 from suite.monitoring.dashboard import Dashboard, Line
 from suite.monitoring.history import History
@@ -18,6 +18,7 @@ from suite.monitoring.recent import Recent
 from suite.monitoring.rule import Matcher, Rule
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped, Scraper, Target
+from suite.monitoring.silence import UNTOLD, Silence, Silences
 from suite.monitoring.watch import NOBODY, Told, Watch, as_prometheus
 
 LATE = 3  # rounds that may be missed before monitoring counts as stopped
@@ -61,6 +62,24 @@ class Monitor:
     def alerts(self) -> list[dict[str, Any]]:
         """What is pending or fires, the most severe first, as Prometheus' API says it."""
         return [as_prometheus(alert) for alert in self.watch.active()]
+
+    def silences(self) -> list[Silence]:
+        """Every silence that is kept, the one that ends last first. Raises NotReady where nobody is told of alerts."""
+        return list(self._silences().all())
+
+    def silence(self, matchers: Sequence[str], seconds: float, by: str, reason: str) -> Silence:
+        """Begin a silence now. Raises BadRequest, NotReady."""
+        now = self._clock()
+        return self._silences().add(matchers, now, now + seconds, by, reason)
+
+    def unsilence(self, id: str) -> Silence:
+        """End a silence now. Raises NotFound, NotReady."""
+        return self._silences().end(id, self._clock())
+
+    def _silences(self) -> Silences:
+        if not self.watch.telling:
+            raise NotReady(UNTOLD)
+        return self.watch.silences
 
     def names(self) -> list[str]:
         """The metrics of which anything is kept."""

@@ -51,7 +51,7 @@ class Watch:
     def __init__(self, rules: Sequence[Rule], samples: Samples, folder: Path, told: Told = NOBODY, clock: Callable[[], float] = time.time) -> None:
         """Go on from what the folder holds; raises StorageError when its silences are damaged."""
         self.notebook, self.silences = NotebookSink(), Silences(folder)
-        self._alerts, self._samples, self._clock, self._telling = Alerts(rules), samples, clock, told.telling
+        self._alerts, self._samples, self._clock, self.telling = Alerts(rules), samples, clock, told.telling
         self._notify, self._alertmanager = Notify(self.silences), told.alertmanager
         self._deliver = Deliver([self.notebook, *told.sinks])
         self._file, self._written = folder / FILE, ""
@@ -106,7 +106,7 @@ class Watch:
                 log.error("rule %s cannot be evaluated: %s", key, why)
         self._failed = dict(changes.failed or {})
         active = self._alerts.active()
-        if self._telling:
+        if self.telling:
             self._deliver.tell(self._notify.update(active, at))
             if self._alertmanager is not None:
                 self._alertmanager.update(active, at)
