@@ -84,6 +84,7 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days)
     metrics.registry(MONITORING).register(WatchSeries(made.watch))
+    metrics.registry(MONITORING).register(made.watch.rehearsals)
     return made
 
 
