@@ -145,12 +145,11 @@ def lose_rules(stack: Stack) -> None:
 
 def kill_sink(stack: Stack) -> None:
     """Tell a webhook at which nobody listens as well."""
-    from suite.monitoring.deliver import Deliver
+    from suite.monitoring.deliver import Outlet
     from suite.monitoring.sink import WebhookSink
 
-    watch = stack.monitor.watch
-    watch._deliver.close()
-    watch._deliver = Deliver([watch.notebook, WebhookSink("http://127.0.0.1:9/")])  # the port that discards; nobody listens there
+    dead = WebhookSink("http://127.0.0.1:9/")  # the port that discards; nobody listens there
+    stack.monitor.watch._deliver._outlets.append((dead.severities, Outlet(dead.name, dead.send, pause=0.1)))
 
 
 def mute_alerts(stack: Stack) -> None:

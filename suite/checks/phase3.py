@@ -203,5 +203,5 @@ CHECKS = (
     Check("P3.5", "A line of each service is found in the log", 3, "monitoring", 2, fault.STALLED_WRITER, log_lines,
           (fault.SILENT_SERVICE, fault.DOUBLED_LINES, fault.BLIND_READER)),
     Check("P3.6", "Rules are looked at, and an alert arrives", 3, "monitoring", 2, fault.BROKEN_RULE, alert_delivery,
-          (fault.LOST_RULES, fault.STALLED_RULES, fault.DEAD_SINK, fault.MUTED_ALERTS, fault.ENDLESS_ALERT)),
+          (fault.LOST_RULES, fault.STALLED_RULES, fault.STALLED_EVALUATION, fault.DEAD_SINK, fault.MUTED_ALERTS, fault.ENDLESS_ALERT)),
 )

@@ -34,8 +34,9 @@ def alert_delivery(target: Target, seen: Observation) -> None:
     incomplete = [rule["name"] for rule in rules if not _whole(rule)]
     seen.values |= {"rules": len(rules), "rules_missing": len(there.rules - known), "rules_incomplete": len(incomplete)}
     seen.note("rules", missing=sorted(map(list, there.rules - known)), incomplete=incomplete)
-    if there.real:
-        seen.values["alertmanagers"] = len(there.store.json("/api/v1/alertmanagers")["data"]["activeAlertmanagers"])
+    if there.real:  # one that has just read its configuration knows its Alertmanagers some seconds later
+        wait_for(lambda: _known_managers(there) > 0, there.patience)
+        seen.values["alertmanagers"] = _known_managers(there)
     if there.ports is None:
         _post_one(there, seen)
     else:
@@ -45,6 +46,10 @@ def alert_delivery(target: Target, seen: Observation) -> None:
     interval = there.reading.interval()
     seen.values |= {"rules_failing": len(failing), "evaluation_age": None if oldest is None else round((time.time() - oldest) / interval, 3)}
     seen.note("evaluation", failing=failing, interval_s=interval)
+
+
+def _known_managers(there: Watched) -> int:
+    return len(there.store.json("/api/v1/alertmanagers")["data"]["activeAlertmanagers"])
 
 
 def _whole(rule: dict[str, Any]) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import httpx
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from suite.errors import BadRequest, NotFound
+from suite.errors import BadRequest, NotFound, UpstreamError
 from suite.monitoring.notification import Notification
 from suite.monitoring.sink import SECONDS, post
 from suite.monitoring.table import gauge_family
@@ -19,6 +21,7 @@ NAME = "AlertRehearsal"  # of the rule
 MARKER = "marker"  # the label that tells one rehearsal from another
 LASTS = 600.0  # seconds after which one that nobody ended is over
 MOST = 8  # at once
+log = logging.getLogger("suite.monitoring")
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,24 @@ class Rehearsals(Collector):
         with self._lock:
             if marker not in self._known:
                 raise NotFound(f"There is no rehearsal {marker[:60]!r}; it is over, or was never begun.")
-            self._known[marker] = _Rehearsal(self._known[marker].port, self._clock())
+            self._known[marker] = replace(self._known[marker], until=self._clock())
 
     def send(self, notification: Notification) -> None:
-        """Post a notification about rehearsals to those who listen for them; raises what the sending raises."""
+        """Post a notification about rehearsals to those who listen for them; who does not listen any more is forgotten, and keeps nobody waiting."""
         markers = {alert.labels.get(MARKER, "") for alert in (*notification.firing, *notification.resolved)}
         with self._lock:
-            ports = sorted({one.port for marker, one in self._known.items() if marker in markers and one.port})
-        for port in ports:
-            post(f"http://127.0.0.1:{port}/", notification.to_dict(), {}, SECONDS)  # no other address: the request names a port alone
+            listening = {marker: one.port for marker, one in self._known.items() if marker in markers and one.port}
+        for marker, port in listening.items():
+            try:
+                post(f"http://127.0.0.1:{port}/", notification.to_dict(), {}, SECONDS)  # no other address: the request names a port alone
+            except (httpx.HTTPError, UpstreamError) as error:
+                log.info("nobody listens for rehearsal %s at port %d any more (%s)", marker, port, type(error).__name__)
+                self._forget(marker)
+
+    def _forget(self, marker: str) -> None:
+        with self._lock:
+            if marker in self._known:
+                self._known[marker] = replace(self._known[marker], port=0)
 
     def collect(self) -> Iterable[Metric]:
         """One sample for each that is on; 0 without a marker when none is."""
