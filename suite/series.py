@@ -87,6 +87,7 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,
                    dashboards=dashboards)
     metrics.registry(MONITORING).register(WatchSeries(made.watch))
+    metrics.registry(MONITORING).register(made.watch.rehearsals)
     return made
 
 

@@ -12,11 +12,13 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 
+from suite import __version__
 from suite.monitoring.dashboard import Line
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
 from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
-from suite.monitoring.rule import Matcher
+from suite.monitoring.reading import APPLICATION
+from suite.monitoring.rule import Matcher, duration
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
 from suite.monitoring.table import MONITORING
@@ -73,9 +75,13 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
         state = guarded(monitor.ready)
         return JSONResponse({"ok": state.ok, "reasons": list(state.reasons)}, 200 if state.ok else 503)
 
+    @served.get("/api/v1/status/buildinfo")
+    def build() -> dict[str, Any]:
+        return {"status": "success", "data": {"application": APPLICATION, "version": __version__}}
+
     @served.get("/api/v1/targets")
     def targets() -> dict[str, Any]:
-        return {"status": "success", "data": {"activeTargets": [_target(one) for one in monitor.targets()], "droppedTargets": []}}
+        return {"status": "success", "data": {"activeTargets": [_target(one, monitor.interval) for one in monitor.targets()], "droppedTargets": []}}
 
     @served.get("/api/v1/rules")
     def rules() -> dict[str, Any]:
@@ -118,7 +124,8 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _target(one: Scraped) -> dict[str, Any]:
+def _target(one: Scraped, interval: float) -> dict[str, Any]:
     labels = {"instance": one.target.instance, "job": one.target.job}
     return {"labels": labels, "discoveredLabels": {}, "scrapePool": one.target.job, "scrapeUrl": one.target.url, "lastError": one.error,
-            "lastScrape": moment(one.at), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down"}
+            "lastScrape": moment(one.at), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down",
+            "scrapeInterval": duration(interval)}
