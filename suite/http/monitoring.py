@@ -13,6 +13,7 @@ from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
 from suite.monitoring.rule import Matcher
@@ -44,6 +45,9 @@ class Monitored(Protocol):
 
     def select(self, metric: str, matchers: Any = (), begin: float = 0.0, end: float | None = None) -> list[Series]:
         """Series of a metric."""
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
 
     def ready(self) -> State:
         """Whether it works."""
@@ -89,6 +93,11 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
         found = monitor.select(metric, [Matcher.parse(text) for text in match or ()], begin, end)
         return {"series": [{"labels": dict(one.labels), "times": one.times.tolist(), "values": [_number(value) for value in one.values.tolist()]}
                            for one in found]}
+
+    @served.get("/v1/model-memory")
+    def memory() -> dict[str, Any]:
+        """Bytes of each loaded model, planned and seen, and what belongs to none."""
+        return {"rows": [row.to_dict() for row in monitor.memory()]}
 
     return served
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from suite.http.client import Client
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.rule import Matcher
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped, Target
@@ -43,6 +44,10 @@ class RemoteMonitor:
             asked["end"] = end
         found = self._client.get("/v1/samples", params=asked).json()["series"]
         return [Series(row["labels"], np.array(row["times"], float), np.array([float(value) for value in row["values"]])) for row in found]
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
+        return [ModelMemory(**row) for row in self._client.get("/v1/model-memory").json()["rows"]]
 
 
 def _scraped(row: dict[str, Any]) -> Scraped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,16 +30,33 @@ class Gpu:
     temperature: int | None = None
     power: float | None = None
     driver: str = ""
-    processes: tuple[GpuProcess, ...] = ()
+    processes: tuple[GpuProcess, ...] | None = ()
 
     def held_by(self, pid: int) -> int | None:
-        """Bytes of this card that a process holds; 0 when it holds none, None when the driver names it without a size."""
+        """Bytes of this card that a process holds; 0 when it is not listed, None when the driver names it without a size or lists nobody."""
+        if self.processes is None:
+            return None
         sizes = [process.bytes for process in self.processes if process.pid == pid]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
+
+
+class Glance:
+    """The cards as they were at most `seconds` ago: who looks several times at one moment asks the driver once."""
+
+    def __init__(self, look: Callable[[], tuple[Gpu, ...]], seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._look, self._seconds, self._clock = look, seconds, clock
+        self._seen: tuple[float, tuple[Gpu, ...]] | None = None
+
+    def __call__(self) -> tuple[Gpu, ...]:
+        """The cards."""
+        seen, now = self._seen, self._clock()
+        if seen is None or now - seen[0] >= self._seconds:
+            self._seen = seen = (now, self._look())
+        return seen[1]
 
 
 def gpus(library: Any = None) -> tuple[Gpu, ...]:
@@ -78,10 +96,13 @@ def _gpu(library: Any, index: int, driver: str) -> Gpu | None:
                driver=driver, processes=_processes(ask))
 
 
-def _processes(ask: Callable[..., Any]) -> tuple[GpuProcess, ...]:
+def _processes(ask: Callable[..., Any]) -> tuple[GpuProcess, ...] | None:
     found: dict[int, int | None] = {}
-    for kind in ("Compute", "Graphics"):  # a process that does both is in both lists, with the same size
-        for row in ask(f"nvmlDeviceGet{kind}RunningProcesses") or ():
+    listed = [ask(f"nvmlDeviceGet{kind}RunningProcesses") for kind in ("Compute", "Graphics")]
+    if listed == [None, None]:
+        return None
+    for rows in listed:  # a process that does both is in both lists, with the same size
+        for row in rows or ():
             found[row.pid] = None if row.usedGpuMemory is None else int(row.usedGpuMemory)
     return tuple(GpuProcess(pid, size) for pid, size in sorted(found.items()))
 

@@ -10,6 +10,7 @@ from typing import Any
 from suite.errors import BadRequest
 from suite.monitoring.history import History
 from suite.monitoring.metric import Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.probe import State, bad, good
 from suite.monitoring.recent import Recent
 from suite.monitoring.rule import Matcher, Rule
@@ -21,12 +22,16 @@ LATE = 3  # rounds that may be missed before monitoring counts as stopped
 
 
 class Monitor:
-    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at."""
+    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at.
+
+    `models` says what each model holds.
+    """
 
     def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, rules: Sequence[Rule] = (), told: Told = NOBODY,
-                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
+                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time,
+                 models: Callable[[], list[ModelMemory]] = list) -> None:
         """Open the history; raises StorageError when it, or what fired before, cannot be read."""
-        self.metrics, self.recent, self._clock = metrics, Recent(), clock
+        self.metrics, self.recent, self._clock, self._models = metrics, Recent(), clock, models
         self.history = History(folder, days)
         self.watch = Watch(rules, self.recent, folder, told, clock=clock)
         self.scraper = Scraper(metrics, targets, (self.recent, self.history), interval, then=self.watch.look, clock=clock)
@@ -68,6 +73,10 @@ class Monitor:
             raise BadRequest(f"There is no metric {metric[:80]!r}; `bench.monitoring.metrics()` lists them.",
                              param="metric")
         return self.history.select(metric, matchers, begin, self._clock() if end is None else end)
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds now, and what belongs to none."""
+        return self._models()
 
     def ready(self) -> State:
         """Whether rounds are made in time, and kept."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from suite.errors import BadRequest, NotReady, SettingsError
+from suite.monitoring.model_memory import COLUMNS, ModelMemory
 from suite.monitoring.rule import Matcher, parse_duration
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
@@ -32,6 +33,8 @@ class MonitorFace(Protocol):
     def names(self) -> list[str]: ...
 
     def select(self, metric: str, matchers: Sequence[Matcher] = (), begin: float = 0.0, end: float | None = None) -> list[Series]: ...
+
+    def memory(self) -> list[ModelMemory]: ...
 
 
 class Monitoring:
@@ -87,6 +90,17 @@ class Monitoring:
         found = self._there().select(metric, matchers, time.time() - back, None)
         parts = [pd.DataFrame({"at": pd.to_datetime(one.times, unit="s", utc=True), "value": one.values, **one.labels}) for one in found]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["at", "value"])
+
+    def memory(self) -> pd.DataFrame:
+        """Bytes of each loaded model, planned and seen: server, model, where (ram, gpu), planned, seen, how it was seen.
+
+        `how` is process (it has one of its own), difference (what was more after its load than before, whatever else happened meanwhile), or rest:
+        the last rows say what the kernel and the cards hold that is attributed to no model. A number that nobody knows is missing.
+        """
+        import pandas as pd
+
+        found = pd.DataFrame([row.to_dict() for row in self._there().memory()], columns=list(COLUMNS))
+        return found.astype({"planned": "Int64", "seen": "Int64"})
 
     def _there(self) -> MonitorFace:
         if self._monitor is None:

@@ -87,7 +87,8 @@ def test_who_holds_how_much():
 def test_what_a_card_or_wsl2_does_not_support_is_none():
     card = gpus(Driver(cannot=("nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature", "nvmlDeviceGetUtilizationRates", "nvmlSystemGetDriverVersion",
                                "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses", "nvmlShutdown")))[0]
-    assert (card.power, card.temperature, card.utilisation, card.processes, card.driver) == (None, None, None, (), "")
+    assert (card.power, card.temperature, card.utilisation, card.processes, card.driver) == (None, None, None, None, "")
+    assert card.held_by(7) is None
     assert card.free == 6000 * MIB
 
 

@@ -156,7 +156,8 @@ bench = suite.start(data_dir=sys.argv[1], attach=True)
 assert not bench.hosting
 found = bench.monitoring
 print(json.dumps({"targets": sorted(found.targets()["job"]), "up": bool(found.targets()["up"].all()), "metrics": len(found.metrics()),
-                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns)}))
+                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "memory": found.memory().drop(columns="seen").fillna(-1).to_dict("records"),
+                  "held": bool((found.memory()["seen"] > 0).all()), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns)}))
 """
 
 
@@ -168,6 +169,8 @@ def test_a_guest_sees_the_same(bench: Bench) -> None:
     seen = json.loads(done.stdout)
     assert seen["targets"] == sorted(JOBS) and seen["up"] and seen["samples"] >= 1
     assert seen["rules"] == bench.monitoring.rules()["name"].tolist() and seen["alerts"] == list(bench.monitoring.alerts().columns)
+    own = bench.monitoring.memory()
+    assert seen["memory"] == own.drop(columns="seen").fillna(-1).to_dict("records") and seen["held"] and own["model"].tolist() == ["smoke", "smoke", "unattributed"]
     assert seen["metrics"] == len(bench.monitoring.metrics()) and seen["columns"] == list(bench.monitoring.samples("up", job="rag").columns)
 
 
@@ -176,6 +179,20 @@ def test_the_whole_at_once_is_what_prometheus_reads_and_tells_the_targets_apart(
     found = {one.name: one for one in text_string_to_metric_families(text)}
     assert {sample.labels["job"] for sample in found["llamacpp:requests_processing"].samples} == {"inference-chat", "inference-code"}
     assert {row.family for row in TABLE} - HAPPENS <= set(found)
+
+
+def test_a_model_that_is_unloaded_holds_nothing_any_more(bench: Bench) -> None:
+    before = scraped(bench, MONITORING)["suite_model_memory_bytes"]
+    assert {(sample.labels["server"], sample.labels["kind"]) for _, sample in before} == {(f"inference-{role}", kind) for role in ("chat", "code")
+                                                                                          for kind in ("planned", "seen")}
+    assert number(bench, MONITORING, "suite_model_memory_bytes", server="inference-code", kind="planned") > 0
+    bench.unload_model("code")
+    try:
+        assert {sample.labels["server"] for _, sample in scraped(bench, MONITORING)["suite_model_memory_bytes"]} == {"inference-chat"}
+        assert bench.monitoring.memory()["server"].tolist() == ["inference-chat", ""]
+    finally:
+        bench.switch_model("code")
+    assert bench.monitoring.memory()["server"].tolist() == ["inference-chat", "inference-code", ""]
 
 
 def test_a_stack_that_is_not_watched_says_so(tmp_path: Path, models_dir: Path) -> None:
