@@ -24,6 +24,7 @@ from suite.monitoring.probe import guarded
 from suite.monitoring.scrape import Target
 from suite.monitoring.sink import MailSink, WebhookSink
 from suite.monitoring.table import MONITORING, ROWS, SERVERS
+from suite.monitoring.threads import ThreadSeries
 from suite.monitoring.watch import Told, WatchSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
@@ -67,7 +68,7 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
     given: list[tuple[str, Any]] = [
         ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
         ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy)),
-        (MONITORING, HostSeries(stack.data)), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
+        (MONITORING, HostSeries(stack.data)), (MONITORING, ThreadSeries()), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
         (MONITORING, BackupSeries(stack.backups.standing)),
         (MONITORING, MaintainerSeries(parts["memory-maintainer"])), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own

@@ -18,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import suite
 from suite.bench import Bench
 from suite.errors import BadRequest, NotReady
+from suite.monitoring.hostinfo import GPU_FAMILIES
 from suite.monitoring.table import MONITORING, REACH, ROWS, TABLE
 
-HAPPENS = {"suite_gpu_memory_bytes", "suite_gpu_utilisation_ratio", "suite_gpu_temperature_celsius", "suite_gpu_power_watts"}  # with a card
+HAPPENS = {f"suite_gpu_{name}" for name in GPU_FAMILIES}  # with a card
 JOBS = ("api-gateway", "inference-chat", "inference-code", "rag", "embedding", "qdrant", "memory-api", "mcp-server", "security-admin", MONITORING)
 
 
@@ -79,7 +80,7 @@ def test_every_metric_of_the_table_is_given_by_its_target_with_its_kind_labels_a
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_metric_says_its_unit_at_its_end(row: object) -> None:
-    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius"}
+    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius", "hertz": "_hertz"}
     end = ends.get(row.unit, "_total" if row.kind == "counter" else "")
     assert row.name.endswith(end) and row.sentence.endswith(".") and row.name.startswith("suite_")
     assert row.kind != "histogram" or (row.limit and row.unit == "seconds")
