@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -83,7 +82,7 @@ def gpus(library: Any = None, amd: Any = None) -> tuple[Gpu, ...]:
 
 def within(value: Any, least: float, most: float) -> Any:
     """A number that a driver gave, or None where it is none (`N/A`) or cannot be: negative, too large, all bits set."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return value if least <= value <= most else None
 

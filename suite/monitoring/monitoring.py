@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from suite.errors import BadRequest, NotReady, SettingsError
+from suite.monitoring.cells import COLUMNS as CELLS
+from suite.monitoring.cells import CellWatch
 from suite.monitoring.model_memory import COLUMNS, ModelMemory
 from suite.monitoring.rule import Matcher, parse_duration
 from suite.monitoring.samples import Series
@@ -40,8 +42,8 @@ class MonitorFace(Protocol):
 class Monitoring:
     """Tables of what monitoring saw; every method raises NotReady where MONITORING_ENABLED is false."""
 
-    def __init__(self, monitor: MonitorFace | None) -> None:
-        self._monitor = monitor
+    def __init__(self, monitor: MonitorFace | None, cells: CellWatch | None = None) -> None:
+        self._monitor, self._cells = monitor, cells or CellWatch()
 
     def targets(self) -> pd.DataFrame:
         """How each target was found last: job, instance, up, at (UTC), seconds that it took, and the error of one that is down."""
@@ -101,6 +103,19 @@ class Monitoring:
 
         found = pd.DataFrame([row.to_dict() for row in self._there().memory()], columns=list(COLUMNS))
         return found.astype({"planned": "Int64", "seen": "Int64"})
+
+    def cells(self) -> pd.DataFrame:
+        """The last 200 cells of this notebook: cell (number), source (first line), at (UTC), seconds, ram and gpu.
+
+        The last two are the bytes by which this kernel held more after the cell than before, whatever else ran meanwhile; `gpu` is missing where no
+        NVIDIA driver says it. A guest sees its own cells and its own kernel, not the host's; outside a notebook there are none.
+        """
+        import pandas as pd
+
+        self._there()
+        found = pd.DataFrame([cell.to_dict() for cell in self._cells.rows()], columns=list(CELLS))
+        found["at"] = pd.to_datetime(found["at"].astype(float), unit="s", utc=True)
+        return found.astype({"cell": "int64", "seconds": "float64", "ram": "int64", "gpu": "Int64"})
 
     def _there(self) -> MonitorFace:
         if self._monitor is None:

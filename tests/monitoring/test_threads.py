@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -54,6 +55,15 @@ def test_a_thread_that_has_the_id_of_one_that_is_gone_adds_to_it() -> None:
     rounds: list[Iterable[tuple[int, float]]] = [[(1, 5.0)], [(1, 1.0)], [], [(1, 2.0), (2, 1.0)]]
     series = ThreadSeries(lambda: rounds.pop(0))
     assert [seen(series)["suite_part_cpu_seconds"][OTHER] for _ in range(4)] == [5.0, 6.0, 6.0, 9.0]
+
+
+def test_an_id_that_went_to_a_thread_of_another_part_leaves_the_first_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["suite-scrape"]
+    monkeypatch.setattr(threading, "enumerate", lambda: [SimpleNamespace(native_id=1, name=names[0])])
+    series = ThreadSeries(lambda: [(1, 5.0 if names == ["suite-scrape"] else 7.0)])
+    seen(series)
+    names[0] = "suite-lane"
+    assert seen(series)["suite_part_cpu_seconds"] == {"monitoring": 5.0, "mcp-server": 7.0}
 
 
 def test_where_threads_are_not_shown_there_is_no_sample() -> None:
