@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from suite import __version__
 from suite.monitoring.dashboard import Line
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
 from suite.monitoring.reading import APPLICATION
@@ -53,6 +54,9 @@ class Monitored(Protocol):
 
     def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
         """The lines of a panel."""
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
 
     def ready(self) -> State:
         """Whether it works."""
@@ -111,6 +115,11 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
     def chart(uid: str, id: int, begin: float, end: float, step: float) -> dict[str, Any]:
         """The lines of a panel, times in UTC seconds. Values that are not finite are text."""
         return {"status": "success", "data": [as_json(one) for one in monitor.chart(uid, id, begin, end, step)]}
+
+    @served.get("/v1/model-memory")
+    def memory() -> dict[str, Any]:
+        """Bytes of each loaded model, planned and seen, and what belongs to none."""
+        return {"rows": [row.to_dict() for row in monitor.memory()]}
 
     return served
 

@@ -13,6 +13,7 @@ import numpy as np
 from suite.errors import NotReady
 from suite.http.client import Client
 from suite.monitoring.dashboard import Line
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.notification import moment
 from suite.monitoring.reading import EmbeddedReading
 from suite.monitoring.rule import Matcher
@@ -60,6 +61,10 @@ class RemoteMonitor(EmbeddedReading):
         if self._alerts is None:
             raise NotReady(UNTOLD)
         return self._alerts
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
+        return [ModelMemory(**row) for row in self._client.get("/v1/model-memory").json()["rows"]]
 
 
 def _silence(row: dict[str, Any]) -> Silence:
