@@ -6,7 +6,8 @@ import atexit
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,10 +263,10 @@ def start(profile: str | None = None, *, attach: bool = False, **settings: Any) 
     return bench
 
 
-def _stack(settings: Settings, data: Path, claim: host.Claim) -> Stack:
+def _stack(settings: Settings, data: Path, claim: host.Claim, clock: Callable[[], float] = time.time) -> Stack:
     from suite.stack import Stack  # here, because it loads every heavy library, and a guest needs none of them
 
-    stack = Stack(settings, data, claim)
+    stack = Stack(settings, data, claim, clock)
     stack.start()
     return stack
 
@@ -282,14 +283,17 @@ def _still_there(bench: Bench) -> bool:
 
 
 @contextmanager
-def throwaway(**settings: Any) -> Iterator[tuple[Stack, Target]]:
-    """A stack of its own on a temporary data directory and free ports, for drills and tests; the models directory is the user's."""
+def throwaway(clock: Callable[[], float] = time.time, **settings: Any) -> Iterator[tuple[Stack, Target]]:
+    """A stack of its own on a temporary data directory and free ports, for drills and tests; the models directory is the user's.
+
+    `clock` (UTC seconds) is what its monitoring goes by.
+    """
     with tempfile.TemporaryDirectory(prefix="suite-throwaway-") as folder:
         ours = load({"models_dir": str(load(settings).models_dir), **settings, "data_dir": folder, "port_base": "auto"})
         data = open_data_dir(Path(folder))
         claim = host.claim(data / "run")
         assert isinstance(claim, host.Claim)
-        stack = _stack(ours, data, claim)
+        stack = _stack(ours, data, claim, clock)
         target = Bench(ours, stack).target()
         try:
             yield stack, target

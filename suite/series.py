@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -57,11 +58,12 @@ class Measured(Protocol):
     audit: Any
     actors: Any
     backups: Any
+    clock: Callable[[], float]
 
 
 def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMemory]]:
     """Let each part give its numbers at the moment of a scrape; gives what says how much memory each model holds."""
-    parts, cards = stack.parts, Glance(gpus)
+    parts, cards = stack.parts, Glance(gpus, clock=stack.clock)
 
     def models() -> list[ModelMemory]:
         seen = cards()
@@ -69,10 +71,10 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
 
     given: list[tuple[str, Any]] = [
         ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
-        ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy)),
+        ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy, stack.clock)),
         (MONITORING, HostSeries(stack.data)), (MONITORING, ThreadSeries()), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
         (MONITORING, BackupSeries(stack.backups.standing)),
-        (MONITORING, MaintainerSeries(parts["memory-maintainer"])), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+        (MONITORING, MaintainerSeries(parts["memory-maintainer"], stack.clock)), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
         given.append(("qdrant", VectorSeries(parts["qdrant"].stats)))
     given += [(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready))) for name, part in parts.items()]
@@ -93,7 +95,7 @@ def watching(monitor: Monitor | None, log: FileLog) -> dict[str, Any]:
 
 
 def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None],
-            models: Callable[[], list[ModelMemory]] = list) -> Monitor:
+            models: Callable[[], list[ModelMemory]] = list, clock: Callable[[], float] = time.time) -> Monitor:
     """The monitoring of a stack whose ports are at `addresses`; `mail` sends a subject and a text, `models` says what each model holds.
 
     Raises SettingsError for rules and panels that cannot work, StorageError when what was seen before cannot be read.
@@ -103,8 +105,8 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
     dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,
-                   dashboards=dashboards, models=models)
-    metrics.registry(MONITORING).register(WatchSeries(made.watch))
+                   dashboards=dashboards, models=models, clock=clock)
+    metrics.registry(MONITORING).register(WatchSeries(made.watch, clock))
     metrics.registry(MONITORING).register(made.watch.rehearsals)
     return made
 

@@ -84,8 +84,9 @@ class Stack:
 
     hosting = True
 
-    def __init__(self, settings: Settings, data: Path, claim: Claim) -> None:
-        self.settings, self.data, self.claim = settings, data, claim
+    def __init__(self, settings: Settings, data: Path, claim: Claim, clock: Callable[[], float] = time.time) -> None:
+        """`clock` is what monitoring, the maintainer and the log go by (UTC seconds); a drill moves it on."""
+        self.settings, self.data, self.claim, self.clock = settings, data, claim, clock
         self.id, self.began, self.starting = uuid.uuid4().hex, time.time(), True
         self.starts: dict[str, dict[str, float | None]] = {name: {"started_s": None, "ready_s": None} for name in PARTS}
         self._done: list[str] = []  # the parts whose start() has returned
@@ -184,7 +185,7 @@ class Stack:
                       ToolSeries(self.metrics.registry("mcp-server"), self.tracing and self.tracing.part))
         self.store, self.embedder = store, embedder
         self.backups = Backups(data / "backups", self._sources, self.storage)
-        maintainer = Maintainer(self.storage, self._jobs(memory))
+        maintainer = Maintainer(self.storage, self._jobs(memory), clock=self.clock)
         self.parts = {part.name: part for part in (chat, code, gateway, embedder, store, knowledge, memory, tools, maintainer)}
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self.approvals, self.trail = Desk(tools.approver, self.door), Trail(self.audit, self.actors)
@@ -196,7 +197,7 @@ class Stack:
         self.monitor: Monitor | None = None
         if self.settings.monitoring_enabled:
             self.monitor = monitor(self.metrics, self.data / "monitoring", {job: self.address(job) for job in self.ports}, self.settings,
-                                   self.tools.mail.send, models)
+                                   self.tools.mail.send, models, self.clock)
             self._closers.append(self.monitor.close)
 
     def address(self, port: str) -> str:
@@ -204,10 +205,10 @@ class Stack:
         return self.record.url(port).removeprefix("http://")
 
     def _open_log(self) -> None:
-        self.log = open_log(self.settings, self.data / "logs")
+        self.log = open_log(self.settings, self.data / "logs", self.clock)
         self._closers.append(self.log.close)
         self.logs = Logs(self.log.reader, self.stopped.is_set)
-        self.metrics.registry(MONITORING).register(LogSeries(self.log))
+        self.metrics.registry(MONITORING).register(LogSeries(self.log, self.clock))
         self.tracing = open_tracing(self.settings, __version__)
         if self.tracing is not None:
             self._closers.append(self.tracing.close)

@@ -26,6 +26,11 @@ class Listener(ThreadingHTTPServer):
         """Where it listens."""
         return int(self.server_address[1])
 
+    @property
+    def url(self) -> str:
+        """Where notifications are posted to."""
+        return f"http://127.0.0.1:{self.port}/"
+
     def told(self, status: str, marker: str) -> bool:
         """Whether an alert with that marker came with that status, firing or resolved."""
         return any(alert.get("status") == status and alert.get("labels", {}).get("marker") == marker

@@ -59,6 +59,8 @@ class HttpServers:
     def __init__(self) -> None:
         self._servers: dict[str, uvicorn.Server] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._addresses: dict[str, tuple[str, int]] = {}
+        self._serving: list[asyncio.Task[None]] = []
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -69,7 +71,7 @@ class HttpServers:
         """
         for name, (sock, app) in apps.items():
             config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, ws="none")
-            self._servers[name], self._sockets[name] = uvicorn.Server(config), sock
+            self._servers[name], self._sockets[name], self._addresses[name] = uvicorn.Server(config), sock, sock.getsockname()[:2]
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="suite-http", daemon=True)
         self._thread.start()
@@ -87,11 +89,18 @@ class HttpServers:
     async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         current_default_thread_limiter().total_tokens = THREADS
-        tasks = [asyncio.create_task(server.serve(sockets=[self._sockets[name]])) for name, server in self._servers.items()]
-        while not all(server.started or task.done() for server, task in zip(self._servers.values(), tasks, strict=True)):
-            await asyncio.sleep(0.005)
+        await asyncio.gather(*map(self._listen, self._servers))
         started.set()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while not all(task.done() for task in self._serving):  # a port that was opened again meanwhile is one more
+            await asyncio.wait(self._serving)
+
+    async def _listen(self, name: str) -> None:
+        """Serve a port, and return when it accepts, or has ended."""
+        server = self._servers[name]
+        task = asyncio.create_task(server.serve(sockets=[self._sockets[name]]))
+        self._serving.append(task)
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
 
     def app(self, name: str) -> Any:
         """The app behind a port."""
@@ -103,6 +112,13 @@ class HttpServers:
         sock = self._sockets[name]
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(_until_closed(sock), self._loop).result(GRACE_SECONDS + 5)
+
+    def open(self, name: str) -> None:
+        """Listen again on a port that was closed; returns when it accepts. Raises PortBusy where somebody else has it now."""
+        assert self._loop is not None
+        self._sockets[name] = bind(*self._addresses[name], name)
+        self._servers[name] = uvicorn.Server(self._servers[name].config)
+        asyncio.run_coroutine_threadsafe(self._listen(name), self._loop).result(START_SECONDS)
 
     def stop(self) -> None:
         """Stop every port and wait for the thread; safe to call twice."""

@@ -69,6 +69,11 @@ class Maintainer:
             if self._thread.is_alive():
                 _log.warning("the maintainer still runs the job %s; it ends with it", self._running and self._running[0])
 
+    def wake(self) -> None:
+        """Have the thread look at the clock now, because it was moved; it does so by itself every few seconds."""
+        with self._changed:
+            self._changed.notify_all()
+
     @property
     def heartbeat(self) -> dict[str, Any]:
         """`at` (UTC seconds since 1970) and `age_s` of the last beat, None before the first; `jobs`: each job's state by name."""

@@ -126,11 +126,11 @@ class FileLog:
             self.shipper.close()
 
 
-def open_log(settings: Any, folder: Path) -> FileLog:
+def open_log(settings: Any, folder: Path, clock: Callable[[], float] = time.time) -> FileLog:
     """The log under these settings, shipped to a Loki where LOKI_URL names one. Raises DataDirError, SettingsError."""
     ship: Shipper | None = open_shipper(settings)
     try:
-        return FileLog(folder, settings.log_level, days=settings.loki_retention, ship=ship)
+        return FileLog(folder, settings.log_level, days=settings.loki_retention, ship=ship, clock=clock)
     except BaseException:
         if ship is not None:
             ship.close()

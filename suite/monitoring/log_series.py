@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -17,8 +17,8 @@ class LogSeries(Collector):
     there is none, since its silence is good news.
     """
 
-    def __init__(self, log: FileLog) -> None:
-        self._log = log
+    def __init__(self, log: FileLog, clock: Callable[[], float] = time.time) -> None:
+        self._log, self._clock = log, clock
 
     def collect(self) -> Iterable[Metric]:
         """The families; a level that nothing was written at counts 0."""
@@ -29,7 +29,7 @@ class LogSeries(Collector):
         yield counter_family("suite_log_lost_total", self._log.lost)
         yield counter_family("suite_log_unshipped_total", self._log.shipper.lost if self._log.shipper else 0)
         if self._log.chatty:
-            yield gauge_family("suite_log_last_line_age_seconds", max(0.0, time.time() - self._log.last))
+            yield gauge_family("suite_log_last_line_age_seconds", max(0.0, self._clock() - self._log.last))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known."""
