@@ -66,7 +66,7 @@ def fire_drill(fire: Fire, throwaway: Throwaway) -> Fired:
     # a backup at its hour would be one that the drill did not ask for
     far = f"{datetime.now() + timedelta(hours=12):%H:%M}"
     try:
-        with listening() as listener, throwaway(clock=clock, alert_webhook_url=listener.url, memory_backup_cron=far, **fire.settings) as (stack, target):
+        with fire_host.at_rest(), listening() as listener, throwaway(clock=clock, alert_webhook_url=listener.url, memory_backup_cron=far, **fire.settings) as (stack, target):
             scene = Scene(stack, target, clock, listener, burning=burning)
             try:
                 with closing(target):

@@ -37,6 +37,15 @@ def told(**answers: Any) -> Cause:
     return cause
 
 
+@contextmanager
+def at_rest() -> Iterator[None]:
+    """The system says that the machine has nothing to do and room enough, whatever else runs on it, and though drills keep it busy."""
+    given = {"cpu_percent": lambda *_: 5.0, "virtual_memory": lambda: SimpleNamespace(total=64 * GB, available=32 * GB),
+             "disk_usage": lambda _: SimpleNamespace(total=TOTAL, free=TOTAL // 2)}
+    with bent(hostinfo, "psutil", Machine(hostinfo.psutil, **given)):
+        yield
+
+
 def memory(part: float) -> Cause:
     """So much of the memory is available."""
     return told(virtual_memory=SimpleNamespace(total=64 * GB, available=int(64 * GB * part)))

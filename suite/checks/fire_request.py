@@ -13,8 +13,15 @@ from suite.errors import StorageError
 
 ENOUGH = 22  # requests; a rule about their share wants twenty
 SOME, MANY, FAILED_SEARCHES = 3, 12, 12
-SLOW_REQUEST_S, SLOW_SEARCH_S, SLOW_TOKEN_S, SLOW_REPLY_S = 2.2, 1.2, 10.5, 75.0
+SLOW_REQUEST_S, SLOW_SEARCH_S, SLOW_TOKEN_S, SLOW_REPLY_S = 2.2, 0.8, 10.5, 75.0
 COLLECTION = "fire-drill"
+
+
+def greet(scene: Scene) -> None:
+    """Ask everything once that is asked later on: no rule can tell how fast a number grows that was not there before."""
+    for part in ("api-gateway", "inference-chat"):
+        scene.chat(part)
+    scene.call("POST", "embedding", "/embed", json={"texts": ["hello"]})
 
 
 def fail_requests(count: int) -> Callable[[Scene], None]:
@@ -108,13 +115,13 @@ def _after(seconds: float, act: Callable[..., Any]) -> Callable[..., Any]:
 
 
 FIRES = (
-    Fire("RequestErrors/warning", "caused", "3 of 25 requests came while no chat model was loaded", once(fail_requests(SOME))),
-    Fire("RequestErrors/critical", "caused", "12 of 34 requests came while no chat model was loaded", once(fail_requests(MANY))),
-    Fire("RequestsSlow/warning", "caused", "the embedder took 2.2 s for every text", once(slow_requests)),
-    Fire("ModelErrors/warning", "caused", "2 of 24 replies were asked for while no model was loaded", once(fail_replies)),
-    Fire("RepliesSlow/warning", "reported", "the gateway's stop-watch said 75 s more of every reply", once(slow_replies)),
+    Fire("RequestErrors/warning", "caused", "3 of 25 requests came while no chat model was loaded", once(fail_requests(SOME)), before=greet),
+    Fire("RequestErrors/critical", "caused", "12 of 34 requests came while no chat model was loaded", once(fail_requests(MANY)), before=greet),
+    Fire("RequestsSlow/warning", "caused", "the embedder took 2.2 s for every text", once(slow_requests), before=greet),
+    Fire("ModelErrors/warning", "caused", "2 of 24 replies were asked for while no model was loaded", once(fail_replies), before=greet),
+    Fire("RepliesSlow/warning", "reported", "the gateway's stop-watch said 75 s more of every reply", once(slow_replies), before=greet),
     Fire("FirstTokenSlow/warning", "caused", "the chat server stood still for 10.5 s", once(slow_tokens)),
-    Fire("SearchSlow/warning", "caused", "the vector store took 1.2 s for every search", once(slow_searches), before=add_document),
+    Fire("SearchSlow/warning", "caused", "the vector store took 0.8 s every time that it was asked", once(slow_searches), before=add_document),
     Fire("QueryErrors/warning", "caused", "the vector store failed at 3 of 25 questions", once(fail_searches(ENOUGH, SOME)), before=add_document),
     Fire("VectorErrors/warning", "caused", "the vector store failed at 12 searches", once(fail_searches(0, FAILED_SEARCHES)), before=add_document),
 )

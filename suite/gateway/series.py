@@ -13,6 +13,7 @@ from suite.gateway.gateway import Gateway
 from suite.monitoring.table import counter, gauge_family, histogram
 from suite.usage.record import Usage
 
+FAILED = ("NotReady", "UpstreamError")  # how most replies fail; such a one names no model
 STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
 
@@ -36,9 +37,14 @@ class ReplySeries:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests, self._tokens = counter("suite_llm_requests_total", registry), counter("suite_llm_tokens_total", registry)
         self._seconds = histogram("suite_llm_request_seconds", registry)
+        self._aliases: set[str] = set()
 
     def observe(self, usage: Usage) -> None:
         """Count one reply."""
+        if usage.alias not in self._aliases:
+            self._aliases.add(usage.alias)
+            for outcome in FAILED:
+                self._requests.labels(usage.alias, "", outcome)  # a rate needs the zero before the first
         self._requests.labels(usage.alias, usage.model, usage.outcome).inc()
         self._seconds.labels(usage.alias).observe(usage.seconds)
         for kind, tokens in (("prompt", usage.prompt_tokens - usage.cached), ("cached", usage.cached), ("predicted", usage.tokens)):

@@ -14,10 +14,12 @@ class KnowledgeSeries:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._queries = counter("suite_retrieval_queries_total", registry)
+        for outcome in ("answered", "empty", "refused", "error"):
+            self._queries.labels(outcome)  # a rate needs the zero before the first
         self._stages = histogram("suite_retrieval_stage_seconds", registry)
         self._errors = counter("suite_retrieval_errors_total", registry)
         for stage in STAGES:
-            self._errors.labels(stage)  # a rate needs the zero before the first
+            self._errors.labels(stage)
             self._stages.labels(stage)
         self._chunks = counter("suite_retrieval_chunks_indexed_total", registry)
 

@@ -19,6 +19,7 @@ from suite.monitoring.probe import State
 from suite.monitoring.table import counter, counter_family, gauge_family, histogram, histogram_family
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+FAILED = ("500", "502", "503")  # what a part answers that cannot do its work
 
 
 class Metrics:
@@ -27,6 +28,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registries: dict[str, CollectorRegistry] = {}
         self._requests: dict[str, tuple[Counter, Histogram]] = {}
+        self._routes: set[tuple[str, str, str]] = set()
         self._making = threading.Lock()
         self._seen: dict[str, tuple[float, list[Metric]]] = {}
 
@@ -44,6 +46,10 @@ class Metrics:
         if job not in self._requests:
             self.registry(job)
         requests, lasted = self._requests[job]
+        if (job, part, route) not in self._routes:
+            self._routes.add((job, part, route))
+            for failed in FAILED:
+                requests.labels(part, route, failed)  # a rate needs the zero before the first
         requests.labels(part, route, str(status)).inc()
         lasted.labels(part, route).observe(seconds)
 

@@ -16,7 +16,7 @@ MONITORING = "monitoring"  # the target that gives what belongs to no part: host
 SERVERS = ("inference-chat", "inference-code")
 EVERY = "*"
 # seconds: a health answer takes 1 ms, a long reply a minute
-STEPS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
+STEPS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 REACH = 1.5  # times the limit that the buckets of a histogram reach at least
 
 
