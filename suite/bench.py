@@ -151,8 +151,8 @@ class Bench:
 
     @property
     def monitoring(self) -> Monitoring:
-        """What is watched: targets, metrics, samples, rules, alerts, memory by model and by cell, as DataFrames."""
-        return Monitoring(self._live(self._behind).monitor, self._cells)
+        """What is watched: targets, metrics, samples, rules, alerts, silences, memory by model and by cell, as DataFrames; silence an alert."""
+        return Monitoring(self._live(self._behind).monitor, self.settings.mcp_user_id, self._cells)
 
     def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",
              n: int = 100, follow: bool = False) -> pd.DataFrame | Following:

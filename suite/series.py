@@ -16,6 +16,7 @@ from suite.memory.series import MemorySeries
 from suite.monitoring.alertmanager import Alertmanager
 from suite.monitoring.gpu import Glance, gpus
 from suite.monitoring.hostinfo import GpuSeries, HostSeries
+from suite.monitoring.load_dashboards import load_dashboards
 from suite.monitoring.load_rules import load_rules
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.model_memory import ModelMemory, ModelMemorySeries, resident, with_rest
@@ -91,14 +92,16 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
             models: Callable[[], list[ModelMemory]] = list) -> Monitor:
     """The monitoring of a stack whose ports are at `addresses`; `mail` sends a subject and a text, `models` says what each model holds.
 
-    Raises SettingsError for rules that cannot work, StorageError when what was seen before cannot be read.
+    Raises SettingsError for rules and panels that cannot work, StorageError when what was seen before cannot be read.
     """
     own = {MONITORING: f"/metrics/{MONITORING}"}
     targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in (ALERTS, LOGS)]
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
+    dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,
-                   models=models)
+                   dashboards=dashboards, models=models)
     metrics.registry(MONITORING).register(WatchSeries(made.watch))
+    metrics.registry(MONITORING).register(made.watch.rehearsals)
     return made
 
 

@@ -330,7 +330,8 @@ class Stack:
                 "aliases": [self.gateway.chat_alias, self.gateway.code_alias],
                 "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
-                "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data)}
+                "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
+                **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url")}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]

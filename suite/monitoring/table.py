@@ -159,6 +159,7 @@ TABLE = (
     _row("suite_log_last_line_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the log last took a line."),
     _row("suite_alerts", "gauge", MONITORING, "count", "severity state", "Alerts by severity and state: pending, firing."),
     _row("suite_notifications_total", "counter", MONITORING, "count", "sink outcome", "Notifications by sink: sent, or failed."),
+    _row("suite_alert_rehearsal", "gauge", MONITORING, "state", "marker", "1 while the way of an alert is rehearsed, else 0."),
     _row("suite_evaluation_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the rules were last looked at."),
 )
 ROWS = {row.name: row for row in TABLE}
