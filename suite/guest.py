@@ -92,11 +92,11 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     token = record.token()
     slow = settings.llm_request_timeout * 2
     waits = {"api-gateway": slow, "rag": slow, "memory-api": ANSWER_SECONDS, "mcp-server": ANSWER_SECONDS, "embedding": slow,
-             "logs": ANSWER_SECONDS, MONITORING: ANSWER_SECONDS, **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
+             "logs": ANSWER_SECONDS, "alerts": ANSWER_SECONDS, MONITORING: ANSWER_SECONDS, **dict.fromkeys(MODEL_SERVERS, ANSWER_SECONDS)}
     clients = {part: Client(record.url(part), token, seconds) for part, seconds in waits.items() if part in record.ports}
     stopped = threading.Event()
     gateway, logs = RemoteGateway(clients["api-gateway"]), RemoteLogs(clients["logs"], stopped.is_set)
-    watched = RemoteMonitor(clients[MONITORING]) if MONITORING in clients else None
+    watched = RemoteMonitor(clients[MONITORING], clients.get("alerts")) if MONITORING in clients else None
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
                   RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
                   RemoteBackups(clients["api-gateway"]), watched, logs, clients, stopped)

@@ -32,6 +32,8 @@ PROBES = (  # what the packaged rules do not need of the language, but a rule fi
          op="!=", threshold=1),
     Rule("ProbeShare", "The quotient is {value}.", "info", "probe_level", (Matcher("shelf", "=", "a"),), aggregate="sum", by=("job",),
          ratio=Divisor("probe_level"), op="!=", threshold=0.5, unit="ratio"),
+    Rule("ProbePart", "The part is {value}.", "info", "probe_level", (Matcher("shelf", "=", "a"),), aggregate="sum", by=("job",), unit="ratio",
+         ratio=Divisor("probe_level", (Matcher("shelf", "=", "ab"),), plus=Divisor("probe_level", (Matcher("shelf", "=", "b"),))), threshold=0.5),
     Rule("ProbeRate", "{value} in a second at {instance}.", "info", "suite_requests_total", function="rate", window=300, threshold=0.2, unit="per_second",
          hold=180),
     Rule("ProbeQuick", "Half of {job} begins within {value}.", "info", "suite_serving_first_token_seconds", quantile=0.5, window=120, by=("job",), op="<",

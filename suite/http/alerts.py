@@ -69,7 +69,7 @@ def app(watch: Alerting) -> FastAPI:
         made = watch.silences.add(_matchers(body), time.time(), _end(body), str(body.get("createdBy") or ""), str(body.get("comment") or ""))
         return {"silenceID": made.id}
 
-    @served.delete("/api/v2/silence/{id}")
+    @served.delete("/api/v2/silence/{id:path}")
     def end(id: str) -> dict[str, str]:
         return {"silenceID": watch.silences.end(id, time.time()).id}
 
@@ -126,7 +126,7 @@ def _alert(watch: Alerting, alert: Alert) -> dict[str, Any]:
 
 def _silence(one: Silence) -> dict[str, Any]:
     matchers = [Matcher.parse(text) for text in one.matchers]
-    state = "active" if one.begin <= time.time() < one.until else "expired"
+    state = "active" if one.holds(time.time()) else "expired"
     return {"id": one.id, "startsAt": moment(one.begin), "endsAt": moment(one.until), "createdBy": one.by, "comment": one.reason,
             "status": {"state": state}, "matchers": [{"name": row.label, "value": row.value, "isRegex": "~" in row.op,
                                                       "isEqual": not row.op.startswith("!")} for row in matchers]}

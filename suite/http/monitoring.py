@@ -13,7 +13,9 @@ from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 
 from suite import __version__
+from suite.monitoring.dashboard import Line
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
 from suite.monitoring.reading import APPLICATION
@@ -46,6 +48,15 @@ class Monitored(Protocol):
 
     def select(self, metric: str, matchers: Any = (), begin: float = 0.0, end: float | None = None) -> list[Series]:
         """Series of a metric."""
+
+    def dashboards(self) -> list[dict[str, Any]]:
+        """What there is to see."""
+
+    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
+        """The lines of a panel."""
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
 
     def ready(self) -> State:
         """Whether it works."""
@@ -96,7 +107,26 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
         return {"series": [{"labels": dict(one.labels), "times": one.times.tolist(), "values": [_number(value) for value in one.values.tolist()]}
                            for one in found]}
 
+    @served.get("/api/v1/dashboards")
+    def dashboards() -> dict[str, Any]:
+        return {"status": "success", "data": monitor.dashboards()}
+
+    @served.get("/api/v1/dashboards/{uid}/panels/{id}")
+    def chart(uid: str, id: int, begin: float, end: float, step: float) -> dict[str, Any]:
+        """The lines of a panel, times in UTC seconds. Values that are not finite are text."""
+        return {"status": "success", "data": [as_json(one) for one in monitor.chart(uid, id, begin, end, step)]}
+
+    @served.get("/v1/model-memory")
+    def memory() -> dict[str, Any]:
+        """Bytes of each loaded model, planned and seen, and what belongs to none."""
+        return {"rows": [row.to_dict() for row in monitor.memory()]}
+
     return served
+
+
+def as_json(line: Line) -> dict[str, Any]:
+    """JSON form of a chart's line."""
+    return {"name": line.name, "labels": line.labels, "times": line.times.tolist(), "values": [_number(value) for value in line.values.tolist()]}
 
 
 def _number(value: float) -> float | str:

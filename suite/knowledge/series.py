@@ -17,7 +17,8 @@ class KnowledgeSeries:
         self._stages = histogram("suite_retrieval_stage_seconds", registry)
         self._errors = counter("suite_retrieval_errors_total", registry)
         for stage in STAGES:
-            self._errors.labels(stage)  # a rate needs the zero before the first error
+            self._errors.labels(stage)  # a rate needs the zero before the first
+            self._stages.labels(stage)
         self._chunks = counter("suite_retrieval_chunks_indexed_total", registry)
 
     def stage(self, stage: str, seconds: float, failed: bool) -> None:

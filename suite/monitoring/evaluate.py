@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from suite.monitoring.quantile import histogram_quantile
 from suite.monitoring.rule import OPS, Divisor, Matcher, Rule
@@ -14,7 +15,7 @@ from suite.monitoring.window import LOOKBACK, Semantics, increase, latest, rate
 
 PROMETHEUS_3 = Semantics()
 _RANGED = {"rate": rate, "increase": increase}
-_LIMIT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?Inf")
+LIMIT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?Inf")
 
 Pairs = tuple[tuple[str, str], ...]  # labels, sorted
 Vector = dict[Pairs, float]
@@ -38,7 +39,8 @@ def evaluate(rule: Rule, samples: Samples, at: float, semantics: Semantics = PRO
         values = _quantiles(rule, samples, at, semantics) if rule.quantile is not None else _values(rule, Divisor(rule.metric, rule.matchers),
                                                                                                     samples, at, semantics)
         if rule.ratio:
-            values = _divided(values, _values(rule, rule.ratio, samples, at, semantics))
+            divisors = [_values(rule, one, samples, at, semantics) for one in rule.ratio.sums()]
+            values = _divided(values, reduce(_added, divisors))
         held = {labels: value for labels, value in values.items() if OPS[rule.op](value, rule.threshold)}  # of NaN only != is true
         if rule.minimum and held:
             counted = rule.counted()
@@ -61,31 +63,33 @@ def _values(rule: Rule, what: Divisor, samples: Samples, at: float, semantics: S
 
 def _instant(metric: str, matchers: Sequence[Matcher], samples: Samples, at: float, semantics: Semantics) -> Vector:
     found = ((series, latest(series, at, semantics)) for series in _selected(metric, matchers, samples, at, LOOKBACK))
-    return {_pairs(series): value for series, value in found if value is not None}
+    return {pairs(series): value for series, value in found if value is not None}
 
 
 def _ranged(function: str, window: float, what: Divisor, samples: Samples, at: float, semantics: Semantics) -> Vector:
     found = ((series, _RANGED[function](series, at, window, semantics)) for series in _selected(what.metric, what.matchers, samples, at, window))
-    return {_pairs(series): value for series, value in found if value is not None}
+    return {pairs(series): value for series, value in found if value is not None}
 
 
 def _selected(metric: str, matchers: Sequence[Matcher], samples: Samples, at: float, window: float) -> list[Series]:
     """Sorted by labels: sums are then added in the order in which Prometheus adds them. A millisecond more, since a store may keep rounded times."""
-    return sorted(samples.select(metric, matchers, at - window - 0.001, at + 0.001), key=_pairs)
+    return sorted(samples.select(metric, matchers, at - window - 0.001, at + 0.001), key=pairs)
 
 
-def _pairs(series: Series) -> Pairs:
+def pairs(series: Series) -> Pairs:
+    """The labels of a series, sorted."""
     return tuple(sorted(series.labels.items()))
 
 
-def _grouped(labels: Pairs, by: Sequence[str]) -> Pairs:
+def grouped(labels: Pairs, by: Sequence[str]) -> Pairs:
+    """Those of the labels that a group has."""
     return tuple(pair for pair in labels if pair[0] in by)
 
 
 def _summed(vector: Vector, by: Sequence[str]) -> Vector:
     sums: Vector = {}
     for labels, value in vector.items():
-        group = _grouped(labels, by)
+        group = grouped(labels, by)
         sums[group] = sums[group] + value if group in sums else value
     return sums
 
@@ -93,9 +97,13 @@ def _summed(vector: Vector, by: Sequence[str]) -> Vector:
 def _extreme(vector: Vector, by: Sequence[str], aggregate: str) -> Vector:
     choose, found = (max if aggregate == "max" else min), Vector()
     for labels, value in vector.items():
-        group = _grouped(labels, by)
+        group = grouped(labels, by)
         found[group] = choose(found.get(group, value), value)
     return found
+
+
+def _added(one: Vector, other: Vector) -> Vector:
+    return {labels: value + other[labels] for labels, value in one.items() if labels in other}
 
 
 def _divided(values: Vector, divisors: Vector) -> Vector:
@@ -113,7 +121,7 @@ def _quantiles(rule: Rule, samples: Samples, at: float, semantics: Semantics) ->
     histograms: dict[Pairs, list[tuple[float, float]]] = {}
     for labels, value in rates.items():
         limit = dict(labels).get("le", "")
-        if _LIMIT.fullmatch(limit):  # a bucket without a limit is no bucket
+        if LIMIT.fullmatch(limit):  # a bucket without a limit is no bucket
             histograms.setdefault(tuple(pair for pair in labels if pair[0] != "le"), []).append((float(limit), value))
     return {labels: histogram_quantile(rule.quantile or 0.0, buckets) for labels, buckets in histograms.items()}
 

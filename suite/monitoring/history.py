@@ -229,7 +229,8 @@ class History:
                 ids[id] = named
         fresh = {id: (times, values) for id, times, values in self._scraped(set(ids), begin, end)}
         for id, named in ids.items():
-            rows = run("SELECT packed FROM chunk WHERE series = ? AND begin > ? AND begin <= ? ORDER BY begin, step DESC", (id, begin - DAY, end))
+            rows = run("SELECT packed FROM chunk WHERE series = ? AND begin > ? - CASE step WHEN 0 THEN ? ELSE ? END AND begin <= ? "
+                       "ORDER BY begin, step DESC", (id, begin, HOUR, DAY, end))
             parts = [_unpacked(packed) for (packed,) in rows] + ([fresh[id]] if id in fresh else [])
             if not parts:
                 continue

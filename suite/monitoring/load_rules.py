@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from suite.errors import SettingsError
-from suite.monitoring.rule import OPS, SEVERITIES, UNITS, Divisor, Matcher, Rule, parse_duration
+from suite.monitoring.load_value import KEYS, Known, check_choices, check_metrics, check_types, check_value, metric_unit, names, number, read_value
+from suite.monitoring.rule import OPS, SEVERITIES, UNITS, Matcher, Rule, parse_duration
 from suite.monitoring.sentence import fields, without_fields
 
 INTERVAL = 15.0  # seconds between two scrapes
-SCRAPES = 4  # that a window must hold, so that one that fails leaves two samples at each end of a gap
 REACH = 1.5  # times a quantile's limit that the highest bucket must reach: above it nothing is told apart
-TARGET = ("job", "instance")  # the labels that every scraped series gets
-SCRAPED = {"up": "state", "scrape_duration_seconds": "seconds"}  # what the scraper itself adds: unit
-_FUNCTIONS, _AGGREGATES = ("rate", "increase"), ("sum", "max", "min")
-_TEXT = ("name", "sentence", "severity", "metric", "function", "aggregate", "op", "unit")
-_KEYS = {*_TEXT, "matchers", "window", "by", "ratio", "quantile", "absent", "each", "age", "always", "threshold", "for", "minimum"}
-_PARTS = ("_bucket", "_count", "_sum")
-
-
-class Known(Protocol):
-    """What the table of metrics says of one: kind (counter, gauge, histogram), unit, labels, and a histogram's finite bucket limits in its unit."""
-
-    kind: str
-    unit: str
-    labels: Sequence[str]
-    buckets: Sequence[float]
+_OWN_TEXT, _FLAGS = ("name", "sentence", "severity", "op", "unit"), ("absent", "always")
+_KEYS = {*_OWN_TEXT, *_FLAGS, *KEYS, "each", "threshold", "for", "minimum"}
 
 
 def load_rules(file: Path | None = None, table: Mapping[str, Known] | None = None, interval: float = INTERVAL,
@@ -71,7 +57,7 @@ def check_rules(rules: Sequence[Rule], table: Mapping[str, Known] | None = None,
                 raise SettingsError("is there twice with one severity; give one another name.")
             seen.add(rule.key)
             _check_form(rule)
-            _check_window(rule, interval)
+            check_value(rule, interval)
             _check_threshold(rule)
             _check_sentence(rule)
             if table is not None and not rule.always:
@@ -88,71 +74,34 @@ def _rule(row: Mapping[str, Any], place: int, where: str) -> Rule:
         for key in ("name", "sentence", "severity"):
             if not row.get(key):
                 raise SettingsError(f"has no {key}; add it.")
-        for key in _TEXT:
-            if not isinstance(row.get(key, ""), str):
-                raise SettingsError(f"has {key} = {row[key]!r}; it must be text.")
-        for key in ("absent", "age", "always"):
-            if not isinstance(row.get(key, False), bool):
-                raise SettingsError(f"has {key} = {row[key]!r}; it must be true or false.")
+        check_types(row, _OWN_TEXT, _FLAGS)
         return _read(row)
     except SettingsError as error:
         raise SettingsError(f"Rule {name!r} in {where} {error.message}") from error
 
 
 def _read(row: Mapping[str, Any]) -> Rule:
-    ratio, each = row.get("ratio"), row.get("each", {})
-    if ratio is not None and (not isinstance(ratio, dict) or "metric" not in ratio or ratio.keys() - {"metric", "matchers"}):
-        raise SettingsError(f"has ratio = {ratio!r}; write {{ metric = \"…\", matchers = […] }}.")
+    each = row.get("each", {})
     if not isinstance(each, dict) or len(each) > 1:
         raise SettingsError(f"has each = {each!r}; write one label and its values: {{ job = [\"rag\", …] }}.")
     compared = not row.get("absent") and not row.get("always")
     if compared and ("op" not in row or "threshold" not in row or "unit" not in row):
         raise SettingsError("compares with nothing; add op, threshold and unit.")
-    return Rule(**{key: row[key] for key in _TEXT if key in row}, **{key: row[key] for key in ("absent", "age", "always") if key in row},
-                matchers=_matchers(row.get("matchers", [])), window=parse_duration(row["window"]) if "window" in row else 0.0, by=_names(row, "by"),
-                ratio=None if ratio is None else Divisor(str(ratio["metric"]), _matchers(ratio.get("matchers", []))),
-                quantile=_number(row, "quantile") if "quantile" in row else None,
-                each=next(((label, _names(each, label)) for label in each), ("", ())), threshold=_number(row, "threshold"),
-                hold=parse_duration(row["for"]) if "for" in row else 0.0, minimum=_number(row, "minimum"))
-
-
-def _matchers(texts: Any) -> tuple[Matcher, ...]:
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise SettingsError(f"has matchers = {texts!r}; write a list like ['status=~\"5..\"'].")
-    return tuple(Matcher.parse(text) for text in texts)
-
-
-def _names(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    names = row.get(key, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise SettingsError(f"has {key} = {names!r}; it must be a list of names.")
-    return tuple(names)
-
-
-def _number(row: Mapping[str, Any], key: str) -> float:
-    value = row.get(key, 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingsError(f"has {key} = {value!r}; it must be a number.")
-    return float(value)
+    return Rule(**{key: row[key] for key in (*_OWN_TEXT, *_FLAGS) if key in row}, **read_value(row),
+                each=next(((label, names(each, label)) for label in each), ("", ())), threshold=number(row, "threshold"),
+                hold=parse_duration(row["for"]) if "for" in row else 0.0, minimum=number(row, "minimum"))
 
 
 def _check_form(rule: Rule) -> None:
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", rule.name):
         raise SettingsError("has a name with other than letters and digits; write it like PartDown.")
-    for value, key, allowed in ((rule.severity, "severity", SEVERITIES), (rule.op, "op", OPS), (rule.unit, "unit", UNITS),
-                                (rule.function, "function", ("", *_FUNCTIONS)), (rule.aggregate, "aggregate", ("", *_AGGREGATES))):
-        if value not in allowed:
-            raise SettingsError(f"has {key} = {value!r}; use one of {', '.join(name for name in allowed if name)}.")
+    check_choices([(rule.severity, "severity", SEVERITIES), (rule.op, "op", tuple(OPS)), (rule.unit, "unit", UNITS)])
     if rule.always:
         if rule.metric:
             raise SettingsError(f"is always true and names the metric {rule.metric!r}; remove one of the two.")
         return
     if not rule.metric:
         raise SettingsError("names no metric; add one, or always = true.")
-    if rule.by and not (rule.aggregate or rule.quantile is not None):
-        raise SettingsError(f"has by = {', '.join(rule.by)} and no aggregate; add sum, max or min.")
-    if rule.ratio and (not rule.aggregate or rule.quantile is not None or rule.age):
-        raise SettingsError("divides series whose labels may differ; add an aggregate, and neither quantile nor age.")
     if rule.minimum and not (rule.quantile is not None or (rule.ratio and rule.function)):
         raise SettingsError(f"asks for {rule.minimum:g} events and counts none; only a quantile and a ratio over a window have a minimum.")
     if rule.each[0] and not rule.absent:
@@ -164,19 +113,7 @@ def _check_form(rule: Rule) -> None:
         raise SettingsError("looks for what is absent and calculates with it; keep metric, matchers and each.")
 
 
-def _check_window(rule: Rule, interval: float) -> None:
-    ranged = bool(rule.function) or rule.quantile is not None
-    if rule.function and rule.quantile is not None:
-        raise SettingsError("has a quantile and a function; a quantile is always of the rate, remove the function.")
-    if ranged != bool(rule.window):
-        raise SettingsError("has a window and no function; add rate or increase." if rule.window else "has no window; add one, like 5m.")
-    if ranged and rule.window < SCRAPES * interval:
-        raise SettingsError(f"has a window of {rule.window:g} s, too short for samples every {interval:g} s; use {SCRAPES * interval:g}s or more.")
-
-
 def _check_threshold(rule: Rule) -> None:
-    if rule.quantile is not None and not 0 < rule.quantile < 1:
-        raise SettingsError(f"has quantile = {rule.quantile:g}; it must be between 0 and 1.")
     if rule.absent or rule.always:
         return
     if rule.ratio and rule.unit != "ratio":
@@ -201,10 +138,7 @@ def _check_sentence(rule: Rule) -> None:
 
 
 def _check_metrics(rule: Rule, table: Mapping[str, Known]) -> None:
-    wanted = f"{rule.metric}_bucket" if rule.quantile is not None else rule.metric
-    kind = _check_metric(wanted, rule.matchers, (*rule.by, rule.each[0]), table)
-    if rule.ratio:
-        _check_metric(rule.ratio.metric, rule.ratio.matchers, rule.by, table)
+    kind = check_metrics(rule, (rule.each[0],), table)
     if rule.quantile is not None:
         highest = max(table[rule.metric].buckets, default=0.0)
         if highest < REACH * rule.threshold:
@@ -212,34 +146,6 @@ def _check_metrics(rule: Rule, table: Mapping[str, Known]) -> None:
                                 f"{REACH * rule.threshold:g} or more, or lower the limit.")
     elif not rule.absent and kind == "counter" and not rule.function:
         raise SettingsError(f"compares {rule.metric}, which only grows, so it would fire forever; add function and window.")
-    elif rule.function and kind == "gauge":
-        raise SettingsError(f"takes the {rule.function} of {rule.metric}, which is no counter; remove function and window.")
-    unit = SCRAPED.get(rule.metric) or table[_family(rule.metric, table)].unit
+    unit = metric_unit(rule.metric, table)
     if rule.quantile is None and not (rule.absent or rule.ratio or rule.function or rule.age) and unit != rule.unit:
         raise SettingsError(f"has a limit in {rule.unit}, but {rule.metric} is in {unit}; use that unit.")
-
-
-def _check_metric(metric: str, matchers: Sequence[Matcher], by: Sequence[str], table: Mapping[str, Known]) -> str:
-    """The metric's kind."""
-    if metric in SCRAPED:
-        kind, labels = "gauge", set(TARGET)
-    else:
-        family = _family(metric, table)
-        if not family:
-            raise SettingsError(f"speaks of the metric {metric!r}, which nothing gives; mend the name or add it to the table of metrics.")
-        kind = "counter" if family != metric else table[family].kind
-        labels = {*table[family].labels, *TARGET}
-        if kind == "histogram":
-            raise SettingsError(f"compares the histogram {metric}; add a quantile, or speak of its _count or _sum.")
-    for label in [matcher.label for matcher in matchers] + [name for name in by if name]:
-        if label not in labels:
-            raise SettingsError(f"speaks of the label {label!r}, which {metric} has not; its labels are {', '.join(sorted(labels))}.")
-    return kind
-
-
-def _family(metric: str, table: Mapping[str, Known]) -> str:
-    """The metric's name in the table, where a histogram stands for its buckets, count and sum; empty when there is none."""
-    if metric in table:
-        return metric
-    stem = next((metric.removesuffix(part) for part in _PARTS if metric.endswith(part)), "")
-    return stem if stem in table and table[stem].kind == "histogram" else ""

@@ -7,27 +7,37 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.errors import BadRequest
+from suite.errors import BadRequest, NotReady
+from suite.monitoring.chart import draw, moments
+from suite.monitoring.dashboard import Dashboard, Line
 from suite.monitoring.history import History
+from suite.monitoring.kept import Kept
 from suite.monitoring.metric import Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.probe import State, bad, good
 from suite.monitoring.recent import Recent
 from suite.monitoring.rule import Matcher, Rule
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped, Scraper, Target
+from suite.monitoring.silence import UNTOLD, Silence, Silences
 from suite.monitoring.watch import NOBODY, Told, Watch, as_prometheus
 
 LATE = 3  # rounds that may be missed before monitoring counts as stopped
 
 
 class Monitor:
-    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at."""
+    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at.
+
+    `models` says what each model holds.
+    """
 
     def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, rules: Sequence[Rule] = (), told: Told = NOBODY,
-                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
+                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time, dashboards: Sequence[Dashboard] = (),
+                 models: Callable[[], list[ModelMemory]] = list) -> None:
         """Open the history; raises StorageError when it, or what fired before, cannot be read."""
-        self.metrics, self.recent, self._clock = metrics, Recent(), clock
+        self.metrics, self.recent, self._clock, self._models = metrics, Recent(), clock, models
         self.history = History(folder, days)
+        self._kept, self._dashboards = Kept(self.recent, self.history), {one.uid: one for one in dashboards}
         self.watch = Watch(rules, self.recent, folder, told, clock=clock)
         self.scraper = Scraper(metrics, targets, (self.recent, self.history), interval, then=self.watch.look, clock=clock)
 
@@ -58,6 +68,24 @@ class Monitor:
         """What is pending or fires, the most severe first, as Prometheus' API says it."""
         return [as_prometheus(alert) for alert in self.watch.active()]
 
+    def silences(self) -> list[Silence]:
+        """Every silence that is kept, the one that ends last first. Raises NotReady where nobody is told of alerts."""
+        return list(self._silences().all())
+
+    def silence(self, matchers: Sequence[str], seconds: float, by: str, reason: str) -> Silence:
+        """Begin a silence now. Raises BadRequest, NotReady."""
+        now = self._clock()
+        return self._silences().add(matchers, now, now + seconds, by, reason)
+
+    def unsilence(self, id: str) -> Silence:
+        """End a silence now. Raises NotFound, NotReady."""
+        return self._silences().end(id, self._clock())
+
+    def _silences(self) -> Silences:
+        if not self.watch.telling:
+            raise NotReady(UNTOLD)
+        return self.watch.silences
+
     def names(self) -> list[str]:
         """The metrics of which anything is kept."""
         return self.history.names()
@@ -68,6 +96,23 @@ class Monitor:
             raise BadRequest(f"There is no metric {metric[:80]!r}; `bench.monitoring.metrics()` lists them.",
                              param="metric")
         return self.history.select(metric, matchers, begin, self._clock() if end is None else end)
+
+    def dashboards(self) -> list[dict[str, Any]]:
+        """What there is to see (Dashboard.to_dict)."""
+        return [one.to_dict() for one in self._dashboards.values()]
+
+    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
+        """The lines of a panel from `begin` to `end` (UTC seconds), a value every `step` seconds; lines without any value are left out.
+
+        Raises BadRequest for what there is not to be seen, StorageError when the history cannot be read.
+        """
+        if uid not in self._dashboards:
+            raise BadRequest(f"There is no dashboard {uid[:80]!r}; `bench.monitoring.dashboards()` lists them.", param="uid")
+        return draw(self._dashboards[uid].panel(panel), self._kept, moments(begin, end, step))
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds now, and what belongs to none."""
+        return self._models()
 
     def ready(self) -> State:
         """Whether rounds are made in time, and kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from suite.monitoring.rule import Matcher, Rule, duration
+from suite.monitoring.rule import Matcher, Query, Rule, duration
 from suite.monitoring.sentence import template
 
 FILE = "suite.rules.yml"
@@ -18,15 +18,17 @@ def expression(rule: Rule) -> str:
         return "vector(1)"
     if rule.absent:
         return " or ".join(f"absent({selector(rule.metric, matchers)})" for matchers in rule.missing())
-    value = _quantile(rule) if rule.quantile is not None else _aggregated(rule, _reduced(rule, rule.metric, rule.matchers))
-    if rule.ratio:
-        value += " / " + _aggregated(rule, _reduced(rule, rule.ratio.metric, rule.ratio.matchers))
-    condition = f"{value} {rule.op} {number(rule.threshold)}"
+    condition = f"{_value(rule)} {rule.op} {number(rule.threshold)}"
     if rule.minimum:
         counted = rule.counted()
         traffic = f"sum by ({', '.join(rule.by)}) (increase({selector(counted.metric, counted.matchers)}[{duration(rule.window)}]))"
         condition += f" and {traffic} >= {number(rule.minimum)}"
     return condition
+
+
+def query_expression(query: Query) -> str:
+    """What a chart's query asks, in PromQL."""
+    return f"1 - {_value(query)}" if query.rest else _value(query)
 
 
 def rule_file(rules: Sequence[Rule], interval: float = 15.0) -> str:
@@ -51,20 +53,30 @@ def number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def _reduced(rule: Rule, metric: str, matchers: Sequence[Matcher]) -> str:
+def _value(rule: Rule | Query) -> str:
+    if rule.quantile is not None:
+        return _quantile(rule)
+    value = _aggregated(rule, _reduced(rule, rule.metric, rule.matchers))
+    if rule.ratio:
+        divisors = [_aggregated(rule, _reduced(rule, one.metric, one.matchers)) for one in rule.ratio.sums()]
+        value += f" / {divisors[0]}" if len(divisors) == 1 else f" / ({' + '.join(divisors)})"
+    return value
+
+
+def _reduced(rule: Rule | Query, metric: str, matchers: Sequence[Matcher]) -> str:
     series = selector(metric, matchers)
     if rule.function:
         return f"{rule.function}({series}[{duration(rule.window)}])"
     return f"time() - {series}" if rule.age else series
 
 
-def _aggregated(rule: Rule, series: str) -> str:
+def _aggregated(rule: Rule | Query, series: str) -> str:
     if not rule.aggregate:
         return series
     return f"{rule.aggregate} by ({', '.join(rule.by)}) ({series})"
 
 
-def _quantile(rule: Rule) -> str:
+def _quantile(rule: Rule | Query) -> str:
     rates = f"rate({selector(f'{rule.metric}_bucket', rule.matchers)}[{duration(rule.window)}])"
     return f"histogram_quantile({number(rule.quantile or 0.0)}, sum by ({', '.join(('le', *rule.by))}) ({rates}))"
 

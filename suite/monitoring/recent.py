@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ class Recent:
         self._seconds, self._most = seconds, most
         self._lock = threading.Lock()
         self._series: dict[str, dict[Key, _Growing]] = {}
-        self._count, self._newest = 0, 0.0
+        self._count, self._newest, self._begun = 0, 0.0, math.inf
         self.refused = 0  # samples of series that came after there were `most`
 
     def append(self, at: float, samples: Sequence[Sample]) -> None:
@@ -32,7 +33,7 @@ class Recent:
         with self._lock:
             if at < self._newest:
                 self._forget(lambda series: series.cut(at))
-            self._newest = at
+            self._newest, self._begun = at, min(self._begun, at)
             for sample in samples:
                 family = self._series.setdefault(sample.name, {})
                 key = (sample.name, sample.labels)
@@ -50,6 +51,12 @@ class Recent:
             found = [(dict(key[1]), *series.between(begin, end)) for key, series in self._series.get(metric, {}).items()]
         return [Series(labels, times, values) for labels, times, values in found
                 if len(times) and all(matcher.matches(labels) for matcher in matchers)]
+
+    @property
+    def since(self) -> float:
+        """The moment (UTC seconds) from which on all is here; infinite before the first sample."""
+        with self._lock:
+            return max(self._begun, self._newest - self._seconds)
 
     def names(self) -> list[str]:
         """The metrics of which there are samples."""

@@ -54,10 +54,32 @@ class Matcher:
 
 @dataclass(frozen=True)
 class Divisor:
-    """What a ratio is divided by; window, function, aggregate and `by` are the rule's."""
+    """What a ratio is divided by, and what is added to that; window, function, aggregate and `by` are the rule's."""
 
     metric: str
     matchers: tuple[Matcher, ...] = ()
+    plus: Divisor | None = None
+
+    def sums(self) -> tuple[Divisor, ...]:
+        """All that is added up."""
+        return (self, *(self.plus.sums() if self.plus else ()))
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a chart shows, calculated as the value of a rule is; `rest` is what is missing from it to 1, and `legend` names its lines: `{part}`."""
+
+    metric: str
+    matchers: tuple[Matcher, ...] = ()
+    function: str = ""
+    window: float = 0.0
+    aggregate: str = ""
+    by: tuple[str, ...] = ()
+    ratio: Divisor | None = None
+    quantile: float | None = None
+    age: bool = False
+    rest: bool = False
+    legend: str = ""
 
 
 @dataclass(frozen=True)

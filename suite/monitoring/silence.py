@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import threading
@@ -16,6 +17,7 @@ from suite.monitoring.rule import Matcher
 
 FILE = "silences.json"
 MOST = 1000  # silences that are kept; those that are over go first
+UNTOLD = "Nobody is told of alerts in this stack, so that there is nothing to silence; set ALERTMANAGER_ENABLED=true and start it again."
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,13 @@ class Silence:
     by: str
     reason: str
 
+    def holds(self, at: float) -> bool:
+        """Whether it is in force at that moment."""
+        return self.begin <= at < self.until
+
     def mutes(self, labels: Mapping[str, str], at: float) -> bool:
         """Whether an alert with these labels is quiet at that moment."""
-        return self.begin <= at < self.until and all(Matcher.parse(text).matches(labels) for text in self.matchers)
+        return self.holds(at) and all(Matcher.parse(text).matches(labels) for text in self.matchers)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -60,7 +66,7 @@ class Silences:
             raise BadRequest(f"The silence would end at {until:.0f}, which is not after {at:.0f}; give a later moment.")
         if not by.strip() or not reason.strip():
             raise BadRequest("A silence needs somebody and a reason; give both.")
-        silence = Silence(secrets.token_hex(8), tuple(matchers), at, until, by, reason)
+        silence = Silence(secrets.token_hex(8), tuple(matchers), _whole(at), _whole(until), by, reason)
         with self._lock:
             self._write(sorted([*self._rows, silence], key=lambda one: one.until)[-MOST:])
         return silence
@@ -71,7 +77,7 @@ class Silences:
             found = next((one for one in self._rows if one.id == id and at < one.until), None)
             if found is None:
                 raise NotFound(f"There is no silence {id!r} that still holds; list them first.")
-            ended = Silence(**{**asdict(found), "until": at})
+            ended = Silence(**{**asdict(found), "until": _whole(at)})
             self._write([ended if one.id == id else one for one in self._rows])
         return ended
 
@@ -107,3 +113,8 @@ class Silences:
             except OSError as error:
                 raise StorageError(f"The silences cannot be written to {self._file} ({error.strerror}); free space or mend its mode.") from error
         self._rows = rows
+
+
+def _whole(seconds: float) -> float:
+    """A moment to the millisecond, as guests are told it; never a later one, so that what begins or ends now has done so at once."""
+    return math.floor(seconds * 1000) / 1000

@@ -53,7 +53,7 @@ class Watch:
     def __init__(self, rules: Sequence[Rule], samples: Samples, folder: Path, told: Told = NOBODY, clock: Callable[[], float] = time.time) -> None:
         """Go on from what the folder holds; raises StorageError when its silences are damaged."""
         self.notebook, self.silences, self.rehearsals = NotebookSink(), Silences(folder), Rehearsals(clock)
-        self._alerts, self._samples, self._clock, self._telling = Alerts(rules), samples, clock, told.telling
+        self._alerts, self._samples, self._clock, self.telling = Alerts(rules), samples, clock, told.telling
         self._notify, self._alertmanager = Notify(self.silences), told.alertmanager
         self._deliver, self._listeners = Deliver([self.notebook, *told.sinks]), Outlet("rehearsal", self.rehearsals.send)
         self._file, self._written = folder / FILE, ""
@@ -108,7 +108,7 @@ class Watch:
                 log.error("rule %s cannot be evaluated: %s", key, why)
         self._failed = dict(changes.failed or {})
         active = self._alerts.active()
-        if self._telling:
+        if self.telling:
             notifications = self._notify.update(active, at)
             self._deliver.tell(notifications)
             for one in notifications:

@@ -19,7 +19,7 @@ from suite.access.approval import Approval
 from suite.access.mode import owner_confirms
 from suite.bench import Bench
 from suite.errors import BadRequest, SuiteError
-from suite.panels.live import Live, legible, short
+from suite.panels.live import Live, close, legible, short
 
 MOST, RECENT = 1000, 100  # how many are asked for: of those that wait, of all
 DECIDED = 5  # rows of what was decided last
@@ -69,9 +69,7 @@ class Row:
 
     def close(self) -> None:
         """Take it off the page."""
-        for each in (*self.box.children, self.box):
-            each.layout.close()
-            each.close()
+        close(self.box)
 
 
 class ApprovalsPanel(Live):

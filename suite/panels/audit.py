@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from suite import render
 from suite.access.audit import Verification
 from suite.bench import Bench
-from suite.panels.live import Live, legible, short
+from suite.panels.live import Live, legible, short, worded
 from suite.tools.trail import OUTCOMES
 
 MOST = 30  # entries that are shown
@@ -154,12 +154,7 @@ def _table(entries: list[Any]) -> str:
     lines = []
     for entry in entries:
         shown = [escape(str(value)) for value in _cells(entry)]
-        shown[5] = _badge(entry.outcome)
+        shown[5] = worded(entry.outcome, OUTCOME_STATES.get(entry.outcome, ""))
         whole = (";white-space:nowrap" if place in (0, 1, 2, 3, 5) else "" for place in range(len(shown)))
         lines.append("<tr>" + "".join(f'<td style="{cell}{style}">{value}</td>' for value, style in zip(shown, whole, strict=True)) + "</tr>")
     return f'<div style="font-size:13px;line-height:1.45"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
-
-
-def _badge(outcome: str) -> str:
-    colour = render.COLOURS[OUTCOME_STATES.get(outcome, "not-run")]
-    return f'<span style="color:#fff;background:{colour};border-radius:3px;padding:1px 7px;font-size:12px">{escape(str(outcome))}</span>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from html import escape
@@ -16,6 +17,7 @@ from suite.bench import Bench
 from suite.errors import HostGone, SuiteError
 
 TICK = 1.0  # seconds between two looks
+TWIN_SECONDS = 300.0  # between two static twins of a panel that moves all the time
 STOPPED = "This bench was stopped; call suite.start() for a new one."
 
 
@@ -113,6 +115,44 @@ class Live(ABC):
         if self.renewing is None:
             self.renewing = threading.Thread(target=self._renew, name=f"{self._name}-renewing", daemon=True)
             self.renewing.start()
+
+
+class Moving(Live):
+    """A panel whose picture moves all the time: the widgets follow at once, the static twin now and then.
+
+    A browser makes the whole view of a panel anew when its twin changes, and what was typed or unfolded in it is lost.
+    """
+
+    def __init__(self, bench: Bench, name: str) -> None:
+        super().__init__(bench, name)
+        self._twin_at = time.monotonic()
+
+    def close(self) -> None:
+        """Renew it no more; what it shows stays, in the saved notebook too."""
+        super().close()
+        self._redraw()
+
+    def moved(self) -> None:
+        """What is to be called when the picture has changed."""
+        if time.monotonic() - self._twin_at >= TWIN_SECONDS:
+            self._redraw()
+
+    def _redraw(self) -> None:
+        self._twin_at = time.monotonic()
+        super()._redraw()
+
+
+def worded(text: str, state: str) -> str:
+    """A word in the colour of a state; grey for a state without one. The word alone carries the meaning."""
+    colour = render.COLOURS.get(state, render.COLOURS["not-run"])
+    return f'<span style="color:#fff;background:{colour};border-radius:3px;padding:1px 7px;font-size:12px">{escape(str(text))}</span>'
+
+
+def close(box: widgets.Box) -> None:
+    """Take a row of widgets off the page, and out of the kernel."""
+    for each in (*box.children, box):
+        each.layout.close()
+        each.close()
 
 
 def legible(text: str) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import suite
 from suite.bench import Bench
 from suite.errors import BadRequest, NotReady
+from suite.monitoring.hostinfo import GPU_FAMILIES
 from suite.monitoring.table import MONITORING, REACH, ROWS, TABLE
 
-HAPPENS = {"suite_gpu_memory_bytes", "suite_gpu_utilisation_ratio", "suite_gpu_temperature_celsius", "suite_gpu_power_watts"}  # with a card
+HAPPENS = {f"suite_gpu_{name}" for name in GPU_FAMILIES}  # with a card
 JOBS = ("api-gateway", "inference-chat", "inference-code", "rag", "embedding", "qdrant", "memory-api", "mcp-server", "security-admin", MONITORING)
 
 
@@ -79,7 +81,7 @@ def test_every_metric_of_the_table_is_given_by_its_target_with_its_kind_labels_a
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_metric_says_its_unit_at_its_end(row: object) -> None:
-    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius"}
+    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius", "hertz": "_hertz"}
     end = ends.get(row.unit, "_total" if row.kind == "counter" else "")
     assert row.name.endswith(end) and row.sentence.endswith(".") and row.name.startswith("suite_")
     assert row.kind != "histogram" or (row.limit and row.unit == "seconds")
@@ -141,6 +143,48 @@ def test_rules_are_looked_at_and_what_fires_is_listed(bench: Bench) -> None:
     assert rules.set_index("name").loc["Watchdog", "state"] == "firing"
 
 
+def test_all_six_charts_of_the_overview_show_something_on_a_stack_that_nobody_has_asked_anything(tmp_path: Path, models_dir: Path) -> None:
+    fresh = suite.start(data_dir=tmp_path / "data", models_dir=models_dir, port_base="auto", monitoring_interval=1)
+    try:
+        watching = fresh.monitoring
+        shown = watching.dashboards()
+        assert shown["dashboard"].value_counts().to_dict() == {"AI Suite Overview": 6, "RBAC Metrics": 5, "Approval Workflow Metrics": 5, "SLA Tracking": 5}
+        panels = list(shown[shown["uid"] == "ai-suite-overview"]["title"])
+        until(lambda: all(len(watching.chart("AI Suite Overview", panel, since="1m", step=1)) for panel in panels))
+        for panel in panels:
+            found = watching.chart("AI Suite Overview", panel, since="1m", step=1)
+            assert {"at", "line", "value"} <= set(found.columns) and found["value"].notna().all() and str(found["at"].dt.tz) == "UTC", panel
+        status = watching.chart("ai-suite-overview", 1, since="1m", step=1)
+        assert set(status["line"]) >= {*(f"{job} answers" for job in JOBS), "memory-maintainer is ready"}
+        assert status[status["line"] == "rag answers"]["value"].tolist()[-1] == 1.0
+        memory = watching.chart("AI Suite Overview", "Memory in use", since="1m", step=1)["value"]
+        assert memory.between(0.01, 1).all()
+    finally:
+        fresh.stop()
+
+
+def test_a_chart_moves_with_what_happens(bench: Bench) -> None:
+    def denied() -> float:
+        found = bench.monitoring.chart("RBAC Metrics", "Denied in an hour", since="1m", step=1)["value"]
+        return float(found.iloc[-1]) if len(found) else 0.0
+
+    until(lambda: len(bench.monitoring.chart("RBAC Metrics", 2, since="1m", step=1)) > 0)
+    before = denied()
+    with pytest.raises(suite.errors.Denied):
+        bench.tools.call("list_files", path=".", actor="nobody")
+    until(lambda: denied() > before + 0.5)
+
+
+@pytest.mark.parametrize(("asked", "says"), [
+    (("Overview", 1), "There is no dashboard 'Overview'; use one of AI Suite Overview, RBAC"), (("AI Suite Overview", 7), "There is no panel '7'; use one of Serv"),
+    (("AI Suite Overview", 1, "soon"), "since is 'soon'"), (("AI Suite Overview", 1, "1h", 0), "A chart from .* cannot be drawn"),
+    (("AI Suite Overview", 1, "1h", 0.01), "cannot be drawn; ask for a begin before its end, and at most 11000 steps"),
+])
+def test_a_chart_that_there_is_not_is_said_in_one_sentence(bench: Bench, asked: tuple, says: str) -> None:
+    with pytest.raises(BadRequest, match=says):
+        bench.monitoring.chart(*asked)
+
+
 @pytest.mark.parametrize(("metric", "since", "says"), [
     ("suite_nothing", "1h", "There is no metric 'suite_nothing'"), ("up", "soon", "since is 'soon'"), ("up", -1, "since is -1"), ("up", True, "since is True"),
 ])
@@ -156,18 +200,29 @@ bench = suite.start(data_dir=sys.argv[1], attach=True)
 assert not bench.hosting
 found = bench.monitoring
 print(json.dumps({"targets": sorted(found.targets()["job"]), "up": bool(found.targets()["up"].all()), "metrics": len(found.metrics()),
-                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns)}))
+                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "memory": found.memory().drop(columns="seen").fillna(-1).to_dict("records"),
+                  "held": bool((found.memory()["seen"] > 0).all()), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns),
+                  "dashboards": found.dashboards().values.tolist(), "lines": sorted(set(found.chart("SLA Tracking", "Calls that worked", "5m", 1)["line"])),
+                  "chart": [[one.name, one.labels, one.times.tolist(), one.values.tolist()]
+                            for one in bench._behind.monitor.chart("ai-suite-overview", 1, *map(float, sys.argv[2:]), 1.0)]}))
 """
 
 
 def test_a_guest_sees_the_same(bench: Bench) -> None:
     until(lambda: len(bench.monitoring.targets()) == len(JOBS))
-    done = subprocess.run([sys.executable, "-c", GUEST, str(bench.settings.data_dir)], capture_output=True, text=True, timeout=120,
+    until(lambda: len(bench.monitoring.chart("SLA Tracking", "Calls that worked", "5m", 1)) > 0)
+    begin, end = time.time() - 30, time.time()
+    done = subprocess.run([sys.executable, "-c", GUEST, str(bench.settings.data_dir), str(begin), str(end)], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["targets"] == sorted(JOBS) and seen["up"] and seen["samples"] >= 1
     assert seen["rules"] == bench.monitoring.rules()["name"].tolist() and seen["alerts"] == list(bench.monitoring.alerts().columns)
+    assert seen["dashboards"] == bench.monitoring.dashboards().values.tolist() and seen["lines"] == ["worked"]
+    assert seen["chart"] == [[one.name, one.labels, one.times.tolist(), one.values.tolist()]
+                             for one in bench._behind.monitor.chart("ai-suite-overview", 1, begin, end, 1.0)] and len(seen["chart"]) > 15
+    own = bench.monitoring.memory()
+    assert seen["memory"] == own.drop(columns="seen").fillna(-1).to_dict("records") and seen["held"] and own["model"].tolist() == ["smoke", "smoke", "unattributed"]
     assert seen["metrics"] == len(bench.monitoring.metrics()) and seen["columns"] == list(bench.monitoring.samples("up", job="rag").columns)
 
 
@@ -176,6 +231,20 @@ def test_the_whole_at_once_is_what_prometheus_reads_and_tells_the_targets_apart(
     found = {one.name: one for one in text_string_to_metric_families(text)}
     assert {sample.labels["job"] for sample in found["llamacpp:requests_processing"].samples} == {"inference-chat", "inference-code"}
     assert {row.family for row in TABLE} - HAPPENS <= set(found)
+
+
+def test_a_model_that_is_unloaded_holds_nothing_any_more(bench: Bench) -> None:
+    before = scraped(bench, MONITORING)["suite_model_memory_bytes"]
+    assert {(sample.labels["server"], sample.labels["kind"]) for _, sample in before} == {(f"inference-{role}", kind) for role in ("chat", "code")
+                                                                                          for kind in ("planned", "seen")}
+    assert number(bench, MONITORING, "suite_model_memory_bytes", server="inference-code", kind="planned") > 0
+    bench.unload_model("code")
+    try:
+        assert {sample.labels["server"] for _, sample in scraped(bench, MONITORING)["suite_model_memory_bytes"]} == {"inference-chat"}
+        assert bench.monitoring.memory()["server"].tolist() == ["inference-chat", ""]
+    finally:
+        bench.switch_model("code")
+    assert bench.monitoring.memory()["server"].tolist() == ["inference-chat", "inference-code", ""]
 
 
 def test_a_stack_that_is_not_watched_says_so(tmp_path: Path, models_dir: Path) -> None:
