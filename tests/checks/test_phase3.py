@@ -61,7 +61,7 @@ def undone(stack: Any) -> Iterator[None]:
     """What a fault puts into the parts of monitoring is taken out again."""
     watch, scraper, sink = stack.monitor.watch, stack.monitor.scraper, stack.log._sink
     app = stack.servers.app("dashboard")
-    parts = [stack.monitor, scraper, watch, watch._alerts, watch._samples, watch.rehearsals, sink, sink._file, stack.log.reader, stack.metrics.registry("monitoring")]
+    parts = [stack.monitor, scraper, watch, watch._alerts, watch._samples, watch._notify, watch.rehearsals, sink, sink._file, stack.log.reader, stack.metrics.registry("monitoring")]
     named = [(scraper, "targets"), (scraper, "_then"), (watch, "telling"), (watch._alerts, "rules"), (app, "matches"),
              (app.signed_in.__self__, "_matches")]
     before, kept = [set(vars(part)) for part in parts], [(part, name, getattr(part, name)) for part, name in named]
@@ -141,13 +141,28 @@ def wrong_names(stack: Any) -> None:
     stack.log.reader.raw = lambda *asked, **more: [(row, json.dumps({**json.loads(line), "service": "other"})) for row, line in honest(*asked, **more)]
 
 
+def untold_end(stack: Any) -> None:
+    honest = stack.monitor.watch._notify.update
+    stack.monitor.watch._notify.update = lambda active, at: tuple(one for one in honest(active, at) if one.firing)
+
+
+def alerts_that_stay(stack: Any) -> None:
+    honest, seen = stack.monitor.alerts, {}
+    stack.monitor.alerts = lambda: [seen.setdefault(str(one["labels"]), one) for one in honest()] and list(seen.values())
+
+
+def unkept_target(stack: Any) -> None:
+    honest = stack.monitor.select
+    stack.monitor.select = lambda *asked, **more: [one for one in honest(*asked, **more) if one.labels["job"] != "rag"]
+
+
 def strict_door(stack: Any) -> None:
     stack.servers.app("dashboard").matches = lambda token: False
 
 
 ALSO: list[tuple[str, Callable[[Any], None], str]] = [
-    ("P3.1", no_rules, "loads_failed"), ("P3.2", strict_door, "with_token"), ("P3.3", fault.lose_dashboards, "panels"), ("P3.4", few_targets, "targets"), ("P3.4", moved_target, "targets_elsewhere"), ("P3.5", wrong_names, "lines_of_others"),
-    ("P3.6", no_rules, "rules"), ("P3.6", wordless_rule, "rules_incomplete"),
+    ("P3.1", no_rules, "loads_failed"), ("P3.2", strict_door, "with_token"), ("P3.3", fault.lose_dashboards, "panels"), ("P3.4", few_targets, "targets"), ("P3.4", unkept_target, "scrapes"), ("P3.4", moved_target, "targets_elsewhere"), ("P3.5", wrong_names, "lines_of_others"),
+    ("P3.6", untold_end, "resolved"), ("P3.6", alerts_that_stay, "resolved"), ("P3.6", no_rules, "rules"), ("P3.6", wordless_rule, "rules_incomplete"),
 ]
 
 
@@ -162,7 +177,7 @@ def test_other_ways_to_break_a_condition(running: Any, impatient: None, identity
 
 # what the last test here breaks for good, what the next two do, and what only a Prometheus has: test_phase3_prometheus.py
 LAST = {("P3.1", "roles_silent"), ("P3.1", "versions_missing"), ("P3.1", "sample_age"), ("P3.2", "ready"), ("P3.3", "panels_stale"),
-        ("P3.4", "targets_down"), ("P3.4", "scrapes")}
+        ("P3.4", "targets_down")}
 SINGLE = {("P3.2", "version"), ("P3.6", "places"), ("P3.6", "alertmanagers")}
 
 
@@ -240,6 +255,7 @@ def test_what_cannot_be_undone_breaks_them_as_well(running: Any, impatient: None
         found |= {("P3.1", condition) for condition in broken(result)}
         assert role in {item["role"] for item in result.evidence if item["name"] == "role" and not item["ready"]}
     fault.ENDED_THREAD.inject(stack)
+    assert {"host_metrics_missing", "process_metrics_missing"} <= broken(run("P3.1", target))
     for identity in ("P3.1", "P3.3"):
         found |= {(identity, condition) for condition in broken(run(identity, target))}
     fault.CLOSED_DASHBOARD.inject(stack)
