@@ -100,7 +100,7 @@ class LogsPanel(Moving):
 
     def _counted(self) -> str:
         skipped = f" {self.skipped:,} came too fast to be shown; `bench.logs()` has them." if self.skipped else ""
-        return f"{len(self.lines)} lines, the newest first.{skipped}"
+        return f"{len(self.lines)} line{'s' * (len(self.lines) != 1)}, the newest first.{skipped}"
 
     def twin(self) -> tuple[str, str]:
         """The filters, and the newest of the lines."""
