@@ -20,6 +20,7 @@ from suite.knowledge.evaluate import Evaluation, Question, evaluate
 from suite.knowledge.progress import shown
 from suite.knowledge.record import RETRIEVERS
 from suite.memory.feed import Feeding
+from suite.monitoring.cells import CellWatch
 from suite.monitoring.log_follow import Following
 from suite.monitoring.log_query import Moment
 from suite.monitoring.monitoring import Monitoring
@@ -53,7 +54,7 @@ class Bench:
 
     def __init__(self, settings: Settings, behind: Stack | Guest) -> None:
         self.settings, self._behind = settings, behind
-        self._tools = Toolbox(behind.tools)
+        self._tools, self._cells = Toolbox(behind.tools), CellWatch()
 
     @property
     def hosting(self) -> bool:
@@ -149,8 +150,8 @@ class Bench:
 
     @property
     def monitoring(self) -> Monitoring:
-        """What is watched: targets, metrics, samples, rules, alerts, silences, as DataFrames; silence and unsilence an alert."""
-        return Monitoring(self._live(self._behind).monitor, self.settings.mcp_user_id)
+        """What is watched: targets, metrics, samples, rules, alerts, silences, memory by model and by cell, as DataFrames; silence an alert."""
+        return Monitoring(self._live(self._behind).monitor, self.settings.mcp_user_id, self._cells)
 
     def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",
              n: int = 100, follow: bool = False) -> pd.DataFrame | Following:
@@ -185,6 +186,7 @@ class Bench:
 
     def stop(self) -> None:
         """End the stack when it runs here, leave it when another process hosts it; safe to call twice."""
+        self._cells.close()
         self._behind.stop()
         atexit.unregister(self._behind.stop)
         with _opening:
@@ -255,6 +257,8 @@ def start(profile: str | None = None, *, attach: bool = False, **settings: Any) 
         bench = Bench(wanted, guest.join(found, wanted, __version__, attach))
     with _opening:
         _open[wanted.data_dir] = bench
+    if bench._behind.monitor is not None:
+        bench._cells.open()
     return bench
 
 

@@ -14,15 +14,18 @@ from suite.host import PORTS
 from suite.maintainer.series import MaintainerSeries
 from suite.memory.series import MemorySeries
 from suite.monitoring.alertmanager import Alertmanager
+from suite.monitoring.gpu import Glance, gpus
 from suite.monitoring.hostinfo import GpuSeries, HostSeries
 from suite.monitoring.load_dashboards import load_dashboards
 from suite.monitoring.load_rules import load_rules
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
+from suite.monitoring.model_memory import ModelMemory, ModelMemorySeries, resident, with_rest
 from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import guarded
 from suite.monitoring.scrape import Target
 from suite.monitoring.sink import MailSink, WebhookSink
 from suite.monitoring.table import MONITORING, ROWS, SERVERS
+from suite.monitoring.threads import ThreadSeries
 from suite.monitoring.watch import Told, WatchSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
@@ -55,19 +58,26 @@ class Measured(Protocol):
     backups: Any
 
 
-def give_series(metrics: Metrics, stack: Measured) -> None:
-    """Let each part give its numbers at the moment of a scrape."""
-    parts = stack.parts
+def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMemory]]:
+    """Let each part give its numbers at the moment of a scrape; gives what says how much memory each model holds."""
+    parts, cards = stack.parts, Glance(gpus)
+
+    def models() -> list[ModelMemory]:
+        seen = cards()
+        return with_rest([row for name in SERVERS for row in parts[name].memory(seen)], resident(), seen)
+
     given: list[tuple[str, Any]] = [
         ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
         ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy)),
-        (MONITORING, HostSeries(stack.data)), (MONITORING, GpuSeries()), (MONITORING, BackupSeries(stack.backups.standing)),
+        (MONITORING, HostSeries(stack.data)), (MONITORING, ThreadSeries()), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
+        (MONITORING, BackupSeries(stack.backups.standing)),
         (MONITORING, MaintainerSeries(parts["memory-maintainer"])), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
         given.append(("qdrant", VectorSeries(parts["qdrant"].stats)))
     given += [(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready))) for name, part in parts.items()]
     for job, series in given:
         metrics.registry(job).register(series)
+    return models
 
 
 def unwatched(settings: WatchSettings) -> set[str]:
@@ -75,8 +85,9 @@ def unwatched(settings: WatchSettings) -> set[str]:
     return {MONITORING, ALERTS} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
 
 
-def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None]) -> Monitor:
-    """The monitoring of a stack whose ports are at `addresses`; `mail` sends a subject and a text.
+def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None],
+            models: Callable[[], list[ModelMemory]] = list) -> Monitor:
+    """The monitoring of a stack whose ports are at `addresses`; `mail` sends a subject and a text, `models` says what each model holds.
 
     Raises SettingsError for rules and panels that cannot work, StorageError when what was seen before cannot be read.
     """
@@ -85,8 +96,9 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
     dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,
-                   dashboards=dashboards)
+                   dashboards=dashboards, models=models)
     metrics.registry(MONITORING).register(WatchSeries(made.watch))
+    metrics.registry(MONITORING).register(made.watch.rehearsals)
     return made
 
 

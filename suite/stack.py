@@ -48,6 +48,7 @@ from suite.monitoring.log import BEAT_SECONDS, open_log
 from suite.monitoring.log_series import LogSeries
 from suite.monitoring.logs import Logs
 from suite.monitoring.metric import Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
@@ -188,15 +189,14 @@ class Stack:
         self.gateway, self.knowledge, self.memory, self.tools = gateway, knowledge, memory, tools
         self.approvals, self.trail = Desk(tools.approver, self.door), Trail(self.audit, self.actors)
         self._closers += [part.close for part in self.parts.values()]
-        give_series(self.metrics, self)
-        self._watch()
+        self._watch(give_series(self.metrics, self))
 
-    def _watch(self) -> None:
+    def _watch(self, models: Callable[[], list[ModelMemory]]) -> None:
         """Have the targets looked at; the first round is made once the ports are served."""
         self.monitor: Monitor | None = None
         if self.settings.monitoring_enabled:
             self.monitor = monitor(self.metrics, self.data / "monitoring", {job: self.address(job) for job in self.ports}, self.settings,
-                                   self.tools.mail.send)
+                                   self.tools.mail.send, models)
             self._closers.append(self.monitor.close)
 
     def address(self, port: str) -> str:
@@ -328,7 +328,8 @@ class Stack:
                 "aliases": [self.gateway.chat_alias, self.gateway.code_alias],
                 "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
-                "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data)}
+                "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
+                **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url")}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]

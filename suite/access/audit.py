@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from suite.access.checkpoint import Checkpoint
@@ -44,11 +44,12 @@ class Verification:
 
 @dataclass
 class _Waiting:
-    """An event on its way into the database, and what became of it."""
+    """An event on its way into the database, the one that follows it in the same transaction, if any, and what became of them."""
 
     event: Event
     values: dict[str, Any]
-    row: dict[str, Any] | None = None
+    then: Callable[[int], Event] | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
     failure: BaseException | None = None
 
 
@@ -64,7 +65,7 @@ class Audit:
 
     def record(self, event: Event) -> Event:
         """Append an event and return it as stored; raises as `note` does."""
-        row = self._append(event)
+        row = self._append(event)[0]
         return replace(event, settled={}, **{**row, "detail": json.loads(row["detail"])})
 
     def note(self, event: Event) -> int:
@@ -72,18 +73,21 @@ class Audit:
 
         Raises StorageError when it cannot be written, or when the end of the chain was cut off since this process last wrote.
         """
-        return int(self._append(event)["seq"])
+        return int(self._append(event)[0]["seq"])
 
-    def _append(self, event: Event) -> dict[str, Any]:
-        mine = _Waiting(event, writable(event))
+    def note_both(self, event: Event, then: Callable[[int], Event]) -> int:
+        """Append an event and the one that follows from its number, both or neither, and return the number of the second; raises as `note` does."""
+        return int(self._append(event, then)[1]["seq"])
+
+    def _append(self, event: Event, then: Callable[[int], Event] | None = None) -> list[dict[str, Any]]:
+        mine = _Waiting(event, writable(event), then)
         self._waiting.append(mine)
         with self._turn:
-            if mine.row is None and mine.failure is None:  # else whoever had the turn before has written it
+            if not mine.rows and mine.failure is None:  # else whoever had the turn before has written it
                 self._write_waiting()
         if mine.failure is not None:
             raise StorageError(str(mine.failure)) from mine.failure  # one of its own for each: several threads raise it
-        assert mine.row is not None
-        return mine.row
+        return mine.rows
 
     @property
     def waiting(self) -> int:
@@ -93,9 +97,9 @@ class Audit:
     def _write_waiting(self) -> None:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
-            rows = self._written(batch)
+            written = self._written(batch)
             if self._checkpoint is not None:
-                self._checkpoint.write(rows[-1]["seq"], rows[-1]["digest"])
+                self._checkpoint.write(*self._head)
         except BaseException as error:
             self.failures += len(batch)
             for one in batch:
@@ -103,22 +107,26 @@ class Audit:
             if not isinstance(error, StorageError):
                 raise
             return
-        for one, row in zip(batch, rows, strict=True):
-            one.row = row
+        for one, made in zip(batch, written, strict=True):
+            one.rows = made
 
-    def _written(self, batch: list[_Waiting]) -> list[dict[str, Any]]:
-        made = []
+    def _written(self, batch: list[_Waiting]) -> list[list[dict[str, Any]]]:
+        written = []
         with self.storage.quick.transaction() as run:
             last = run("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1", ())
             seq, previous = last[0] if last else (0, START)
             self._refuse_cut(seq, previous)
-            for number, one in enumerate(batch, seq + 1):
-                row = {"seq": number, "at": one.event.at or time.time(), **one.values, "previous": previous}
-                previous = row["digest"] = digest_of(row)
-                run(_INSERT, [row[name] for name in COLUMNS])
-                made.append(row)
-        self._head = (made[-1]["seq"], previous)
-        return made
+            for one in batch:
+                made = [_linked(one.event, one.values, seq + 1, previous)]
+                if one.then is not None:
+                    second = one.then(seq + 1)
+                    made.append(_linked(second, writable(second), seq + 2, made[0]["digest"]))
+                seq, previous = made[-1]["seq"], made[-1]["digest"]
+                for row in made:
+                    run(_INSERT, [row[name] for name in COLUMNS])
+                written.append(made)
+        self._head = (seq, previous)
+        return written
 
     def head(self) -> tuple[int, str]:
         """Number and digest of the last entry in the database; (0, START) when there is none."""
@@ -187,6 +195,12 @@ class Audit:
         if self._head and (seq < self._head[0] or (seq == self._head[0] and digest != self._head[1])):
             raise StorageError(f"The audit trail ends before entry {self._head[0]}, which was written: somebody cut or changed it; "
                                "stop the suite, keep a copy of the database and restore the newest backup.")
+
+
+def _linked(event: Event, values: dict[str, Any], seq: int, previous: str) -> dict[str, Any]:
+    row = {"seq": seq, "at": event.at or time.time(), **values, "previous": previous}
+    row["digest"] = digest_of(row)
+    return row
 
 
 def _flaws(row: dict[str, Any], expected: int, head: str) -> list[str]:

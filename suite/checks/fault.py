@@ -19,7 +19,7 @@ SLOW_TOKEN_S, SLOW_TOKENS = 1.5, 4  # a slow server's pace, and how much it says
 
 
 class Stack(Protocol):
-    """What a fault may touch of a throw-away stack: its parts by name, its HTTP ports, its storage, its backups, its access token."""
+    """What a fault may touch of a throw-away stack: parts by name, HTTP ports, storage, backups, access token, monitoring, metrics and log."""
 
     parts: Mapping[str, Any]
     servers: Any
@@ -27,6 +27,9 @@ class Stack(Protocol):
     settings: Any
     backups: Any
     key: Any
+    monitor: Any
+    metrics: Any
+    log: Any
 
 
 @dataclass(frozen=True)

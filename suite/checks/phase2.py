@@ -10,7 +10,7 @@ import httpx
 
 from suite.checks import fault, fault_memory
 from suite.checks.check import Check, Observation
-from suite.checks.target import NINE, ExpectedModel, Target
+from suite.checks.target import NINE, WATCHING, ExpectedModel, Target
 from suite.checks.trace import MARK, fixture, marker, vectors_of
 from suite.errors import NotReady, UpstreamError
 
@@ -42,7 +42,7 @@ def start_of_stack(target: Target, seen: Observation) -> None:
     parts = {part["name"]: part for part in record["parts"]}
     waits = {name: _wait(part) for name, part in parts.items()}
     known = [wait for wait in waits.values() if wait is not None]
-    silent = [part for part in target.urls if not _answers(target, part)]
+    silent = [part for part in target.urls if part not in WATCHING and not _answers(target, part)]  # phase 3 asks those
     seen.values = {
         "parts_missing": len(set(NINE) - parts.keys()),
         "parts_not_live": sum(not part["live"] for part in parts.values()),

@@ -16,6 +16,7 @@ from suite.errors import BadRequest, NotReady, UpstreamError
 PORTS = {"mcp-server": 8020, "api-gateway": 8000, "rag": 8002, "embedding": 8003, "inference-chat": 8001, "inference-code": 8004,
          "qdrant": 6333, "memory-api": 8005}
 NINE = (*PORTS, "memory-maintainer")
+WATCHING = {"monitoring": 9090, "alerts": 9093, "logs": 3100, "dashboard": 3001}  # the ports of monitoring, which are none of the nine
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Target:
         # one client for all parts, kept: building one costs 36 ms; no proxy may stand between a check and the stack
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(self.timeout, connect=3.0), trust_env=False, transport=self.transport)
         self._foreign: bool | None = None
+        self._plain: httpx.Client | None = None
 
     def call(self, method: str, part: str, path: str, **options: Any) -> httpx.Response:
         """Send one request to a part; any status is returned.
@@ -57,7 +59,7 @@ class Target:
         Raises NotReady when nobody answers, BadRequest when the part has no URL.
         """
         if part not in self.urls:
-            example = f'{{"{part}": "http://127.0.0.1:{PORTS.get(part, 8000)}"}}'
+            example = f'{{"{part}": "http://127.0.0.1:{(PORTS | WATCHING).get(part, 8000)}"}}'
             raise BadRequest(f"There is no URL for {part}; name it in base_urls, as in {example}.")
         url = self.urls[part].rstrip("/") + path
         try:
@@ -66,15 +68,21 @@ class Target:
             raise NotReady(f"{part} does not answer {method} {url} ({type(error).__name__}: {error}); start it, or correct base_urls.",
                            part=part) from error
 
+    def call_other(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """Send one request to a server that is no part of the stack, such as its Prometheus: it never sees the stack's token.
+
+        Raises NotReady when nobody answers.
+        """
+        if self._plain is None:
+            self._plain = httpx.Client(timeout=httpx.Timeout(self.timeout, connect=3.0), trust_env=False, transport=self.transport)
+        try:
+            return self._plain.request(method, url, **options)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotReady(f"Nothing answers {method} {url} ({type(error).__name__}: {error}); start it, or correct the setting.") from error
+
     def json(self, method: str, part: str, path: str, **options: Any) -> Any:
         """The JSON body of a 2xx answer; raises UpstreamError with status and body for any other."""
-        response = self.call(method, part, path, **options)
-        if not response.is_success:
-            raise UpstreamError(f"{part} answered {method} {path} with status {response.status_code}: {response.text[:300]}")
-        try:
-            return response.json()
-        except ValueError as error:
-            raise UpstreamError(f"{part} answered {method} {path} with a body that is no JSON: {response.text[:300]}") from error
+        return told(self.call(method, part, path, **options), f"{part} answered {method} {path}")
 
     def parts(self) -> dict[str, Any] | None:
         """The host's own record of its parts (`GET /v1/parts`), or None on a stack that is not ours."""
@@ -119,8 +127,20 @@ class Target:
         return response.status_code == 200 and said.get("ok") is True, why
 
     def close(self) -> None:
-        """Close the client."""
+        """Close the clients."""
         self._client.close()
+        if self._plain is not None:
+            self._plain.close()
+
+
+def told(response: httpx.Response, who: str) -> Any:
+    """The JSON body of a 2xx answer; raises UpstreamError with status and body for any other."""
+    if not response.is_success:
+        raise UpstreamError(f"{who} with status {response.status_code}: {response.text[:300]}")
+    try:
+        return response.json()
+    except ValueError as error:
+        raise UpstreamError(f"{who} with a body that is no JSON: {response.text[:300]}") from error
 
 
 def read_urls(value: Any) -> dict[str, str]:
@@ -132,7 +152,7 @@ def read_urls(value: Any) -> dict[str, str]:
         raise BadRequest("base_urls holds a user name or password; put the access token in an environment variable and name it in token_env.")
     if isinstance(value, str) and value.strip().startswith(("http://", "https://")):
         address = value.strip().rstrip("/")
-        return {part: f"{address}:{port}" for part, port in PORTS.items()}
+        return {part: f"{address}:{port}" for part, port in (PORTS | WATCHING).items()}
     if isinstance(value, str):
         try:
             value = json.loads(value or "{}")
@@ -142,8 +162,8 @@ def read_urls(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise BadRequest(f"base_urls is {value!r} but must map a part to its base URL.")
     for part, url in value.items():
-        if part not in PORTS or not str(url).startswith(("http://", "https://")):
-            raise BadRequest(f"base_urls has {part!r}: {url!r} but must map one of {', '.join(PORTS)} to a URL that starts with http.")
+        if part not in PORTS | WATCHING or not str(url).startswith(("http://", "https://")):
+            raise BadRequest(f"base_urls has {part!r}: {url!r} but must map one of {', '.join(PORTS | WATCHING)} to a URL that starts with http.")
     return {str(part): str(url) for part, url in value.items()}
 
 

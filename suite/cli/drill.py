@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
                 if not args.json:
                     bar.write(f"{done.id}  {'red' if done.red else 'NOT RED'}  {done.fault}: {done.why}")
 
-            small = partial(throwaway, profile="smoke", models_dir=str(settings.models_dir))
+            small = partial(throwaway, profile="smoke", models_dir=str(settings.models_dir), monitoring_interval=1)
             rows = drills(chosen, small, criteria.load(), settings.reports_dir, announce)
     except SuiteError as error:
         print(f"suite drill could not run: {error}", file=sys.stderr)

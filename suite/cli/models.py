@@ -189,7 +189,7 @@ def _card() -> tuple[Memory, str]:
         return Memory(), ""
     if not doctor.offloads():
         return Memory(), f"{found[0].name} is there, but the installed llama.cpp cannot use it (`suite models doctor` says how to change that)."
-    return Memory(found[0].total, found[0].free), ""
+    return Memory(found[0].total, found[0].free or 0), ""
 
 
 def _wanted(role: str, chosen: ProfileModel, settings: Settings) -> tuple[ModelSize, Parameters]:
@@ -225,7 +225,7 @@ def run_doctor(args: argparse.Namespace) -> int:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
         devices = ", ".join(f"{device['name']} ({device['description']}, {device['kind']})" for device in found.devices) or "unknown"
-        cards = ", ".join(f"{card.name} ({card.free >> 20:,} of {card.total >> 20:,} MiB free, driver {card.driver})" for card in found.cards)
+        cards = ", ".join(f"{card.name} ({(card.free or 0) >> 20:,} of {card.total >> 20:,} MiB free, driver {card.driver})" for card in found.cards)
         rows = [("llama-cpp-python", found.version), ("computes on", devices), ("built with", " ".join(found.built_with)),
                 ("leaves unused", " ".join(found.unused_features) or "nothing"), ("NVIDIA cards", cards or "none"), ("on the card", found.evidence)]
         print(*(f"{name:18}{value}" for name, value in rows), sep="\n")

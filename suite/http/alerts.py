@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from fastapi import Body, FastAPI
 from fastapi.responses import JSONResponse
 
+from suite import __version__
 from suite.errors import BadRequest
 from suite.monitoring.alert import FIRING, Alert
 from suite.monitoring.notification import Notification, fingerprint, moment
 from suite.monitoring.probe import State, guarded
+from suite.monitoring.rehearsal import Rehearsals
 from suite.monitoring.rule import Matcher
 from suite.monitoring.silence import Silence, Silences
 
@@ -22,6 +24,7 @@ class Alerting(Protocol):
     """The rules of a stack at work."""
 
     silences: Silences
+    rehearsals: Rehearsals
 
     @property
     def looked(self) -> float | None:
@@ -49,6 +52,10 @@ def app(watch: Alerting) -> FastAPI:
         state = guarded(watch.ready)
         return JSONResponse({"ok": state.ok, "reasons": list(state.reasons)}, 200 if state.ok else 503)
 
+    @served.get("/api/v2/status")
+    def status() -> dict[str, Any]:
+        return {"cluster": {"status": "disabled", "peers": []}, "versionInfo": {"version": __version__}, "config": {"original": ""}}
+
     @served.get("/api/v2/alerts")
     def alerts() -> list[dict[str, Any]]:
         return [_alert(watch, alert) for alert in watch.active() if alert.state == FIRING]
@@ -70,6 +77,21 @@ def app(watch: Alerting) -> FastAPI:
     def notifications() -> dict[str, Any]:
         return {"notifications": [{**one.to_dict(), "at": one.at, "title": one.title, "text": one.text} for one in watch.notifications()],
                 "counts": watch.counts()}
+
+    @served.post("/v1/rehearsals", status_code=201)
+    def begin(body: Any = Body()) -> dict[str, Any]:  # noqa: B008 - FastAPI's way
+        """Let the rule AlertRehearsal fire until it is ended, for ten minutes at most; `port` on 127.0.0.1 gets what is told of it."""
+        asked = body if isinstance(body, dict) else {}
+        marker, port = asked.get("marker"), asked.get("port", 0)
+        if not isinstance(marker, str) or not isinstance(port, int) or isinstance(port, bool):
+            raise BadRequest("A rehearsal needs a marker, which is text, and perhaps a port, which is a number.", param="marker")
+        watch.rehearsals.begin(marker, port)
+        return {"marker": marker}
+
+    @served.delete("/v1/rehearsals/{marker}")
+    def finish(marker: str) -> dict[str, Any]:
+        watch.rehearsals.end(marker)
+        return {"marker": marker}
 
     return served
 

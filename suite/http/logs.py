@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Query as Parameter
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from suite import __version__
 from suite.errors import Denied
 from suite.http.approvals import caller_of
 from suite.http.loki import LABELS, Selector, streams
@@ -61,6 +62,10 @@ def _add_loki(served: FastAPI, log: FileLog) -> None:
     def ready() -> Response:
         state = guarded(log.ready)
         return PlainTextResponse("ready\n" if state.ok else "not ready: the log cannot be written\n", 200 if state.ok else 503)
+
+    @served.get("/loki/api/v1/status/buildinfo")
+    def build() -> dict[str, str]:
+        return {"version": __version__}
 
     @served.get("/loki/api/v1/labels")
     def labels(request: Request) -> Response:

@@ -12,11 +12,14 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 
+from suite import __version__
 from suite.monitoring.dashboard import Line
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.notification import moment
 from suite.monitoring.probe import State, guarded
-from suite.monitoring.rule import Matcher
+from suite.monitoring.reading import APPLICATION
+from suite.monitoring.rule import Matcher, duration
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
 from suite.monitoring.table import MONITORING
@@ -52,6 +55,9 @@ class Monitored(Protocol):
     def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
         """The lines of a panel."""
 
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
+
     def ready(self) -> State:
         """Whether it works."""
 
@@ -73,9 +79,13 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
         state = guarded(monitor.ready)
         return JSONResponse({"ok": state.ok, "reasons": list(state.reasons)}, 200 if state.ok else 503)
 
+    @served.get("/api/v1/status/buildinfo")
+    def build() -> dict[str, Any]:
+        return {"status": "success", "data": {"application": APPLICATION, "version": __version__}}
+
     @served.get("/api/v1/targets")
     def targets() -> dict[str, Any]:
-        return {"status": "success", "data": {"activeTargets": [_target(one) for one in monitor.targets()], "droppedTargets": []}}
+        return {"status": "success", "data": {"activeTargets": [_target(one, monitor.interval) for one in monitor.targets()], "droppedTargets": []}}
 
     @served.get("/api/v1/rules")
     def rules() -> dict[str, Any]:
@@ -106,6 +116,11 @@ def app(monitor: Monitored, address: Callable[[str], str]) -> FastAPI:
         """The lines of a panel, times in UTC seconds. Values that are not finite are text."""
         return {"status": "success", "data": [as_json(one) for one in monitor.chart(uid, id, begin, end, step)]}
 
+    @served.get("/v1/model-memory")
+    def memory() -> dict[str, Any]:
+        """Bytes of each loaded model, planned and seen, and what belongs to none."""
+        return {"rows": [row.to_dict() for row in monitor.memory()]}
+
     return served
 
 
@@ -118,7 +133,8 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _target(one: Scraped) -> dict[str, Any]:
+def _target(one: Scraped, interval: float) -> dict[str, Any]:
     labels = {"instance": one.target.instance, "job": one.target.job}
     return {"labels": labels, "discoveredLabels": {}, "scrapePool": one.target.job, "scrapeUrl": one.target.url, "lastError": one.error,
-            "lastScrape": moment(one.at), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down"}
+            "lastScrape": moment(one.at), "lastScrapeDuration": one.seconds, "health": "up" if one.up else "down",
+            "scrapeInterval": duration(interval)}

@@ -13,30 +13,19 @@ import numpy as np
 from suite.errors import NotReady
 from suite.http.client import Client
 from suite.monitoring.dashboard import Line
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.notification import moment
+from suite.monitoring.reading import EmbeddedReading
 from suite.monitoring.rule import Matcher
-from suite.monitoring.samples import Series
-from suite.monitoring.scrape import Scraped, Target
 from suite.monitoring.silence import UNTOLD, Silence
 
 
-class RemoteMonitor:
+class RemoteMonitor(EmbeddedReading):
     """Monitor's answers over HTTP; errors as there. `alerts` is the client of port 9093, where there is one."""
 
     def __init__(self, client: Client, alerts: Client | None = None) -> None:
+        super().__init__(lambda path, parameters: client.get(path, params=dict(parameters)).json())
         self._client, self._alerts = client, alerts
-
-    def targets(self) -> list[Scraped]:
-        """How each target was found last."""
-        return [_scraped(row) for row in self._client.get("/api/v1/targets").json()["data"]["activeTargets"]]
-
-    def rules(self) -> list[dict[str, Any]]:
-        """Each rule and how it is."""
-        return [rule for group in self._client.get("/api/v1/rules").json()["data"]["groups"] for rule in group["rules"]]
-
-    def alerts(self) -> list[dict[str, Any]]:
-        """What is pending or fires."""
-        return list(self._client.get("/api/v1/alerts").json()["data"]["alerts"])
 
     def silences(self) -> list[Silence]:
         """Every silence that is kept."""
@@ -55,6 +44,16 @@ class RemoteMonitor:
         self._told().delete(f"/api/v2/silence/{quote(id, safe='')}")
         return self._of(id)
 
+    def dashboards(self) -> list[dict[str, Any]]:
+        """What there is to see."""
+        return list(self._client.get("/api/v1/dashboards").json()["data"])
+
+    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
+        """The lines of a panel."""
+        found = self._client.get(f"/api/v1/dashboards/{quote(uid, safe='')}/panels/{panel}", params={"begin": begin, "end": end, "step": step})
+        return [Line(row["name"], row["labels"], np.array(row["times"], float), np.array([float(value) for value in row["values"]]))
+                for row in found.json()["data"]]
+
     def _of(self, id: str) -> Silence:
         return next(one for one in self.silences() if one.id == id)
 
@@ -63,30 +62,9 @@ class RemoteMonitor:
             raise NotReady(UNTOLD)
         return self._alerts
 
-    def names(self) -> list[str]:
-        """The metrics of which anything is kept."""
-        return list(self._client.get("/api/v1/label/__name__/values").json()["data"])
-
-    def select(self, metric: str, matchers: Sequence[Matcher] = (), begin: float = 0.0, end: float | None = None) -> list[Series]:
-        """Series of a metric."""
-        asked: dict[str, Any] = {"metric": metric, "begin": begin, "match": [str(one) for one in matchers]}
-        if end is not None:
-            asked["end"] = end
-        found = self._client.get("/v1/samples", params=asked).json()["series"]
-        return [Series(row["labels"], *_arrays(row)) for row in found]
-
-    def dashboards(self) -> list[dict[str, Any]]:
-        """What there is to see."""
-        return list(self._client.get("/api/v1/dashboards").json()["data"])
-
-    def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]:
-        """The lines of a panel."""
-        found = self._client.get(f"/api/v1/dashboards/{quote(uid, safe='')}/panels/{panel}", params={"begin": begin, "end": end, "step": step})
-        return [Line(row["name"], row["labels"], *_arrays(row)) for row in found.json()["data"]]
-
-
-def _arrays(row: dict[str, Any]) -> tuple[Any, Any]:
-    return np.array(row["times"], float), np.array([float(value) for value in row["values"]])
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds."""
+        return [ModelMemory(**row) for row in self._client.get("/v1/model-memory").json()["rows"]]
 
 
 def _silence(row: dict[str, Any]) -> Silence:
@@ -94,8 +72,3 @@ def _silence(row: dict[str, Any]) -> Silence:
     matchers = tuple(str(Matcher(one["name"], signs[one["isRegex"], one["isEqual"]], one["value"])) for one in row["matchers"])
     begin, until = (datetime.fromisoformat(row[name]).timestamp() for name in ("startsAt", "endsAt"))
     return Silence(row["id"], matchers, begin, until, row["createdBy"], row["comment"])
-
-
-def _scraped(row: dict[str, Any]) -> Scraped:
-    target = Target(row["labels"]["job"], row["labels"]["instance"], row["scrapeUrl"])
-    return Scraped(target, datetime.fromisoformat(row["lastScrape"]).timestamp(), row["lastScrapeDuration"], row["lastError"])

@@ -1,10 +1,13 @@
-"""The NVIDIA cards of this machine and who uses them, read from the driver (NVML); without a driver there are none, never an error."""
+"""The cards of this machine and who uses them, as their drivers say; without a driver there are none, never an error."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+MOST_WATTS, MOST_CELSIUS, MOST_MHZ = 5_000, 200, 20_000  # what is beyond is no measurement
 
 
 @dataclass(frozen=True)
@@ -17,22 +20,31 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One card. `total`, `used` and `free` are bytes; `utilisation` percent, `temperature` °C, `power` watts; None where the driver does not say."""
+    """One card. `total`, `used` and `free` are bytes; `utilisation` percent, `temperature` °C, `power` and `power_limit` watts, clocks MHz.
+
+    `throttled` are the reasons, in words, why it does not run as fast as it could. What the driver does not say, or what cannot be, is None.
+    """
 
     index: int
     name: str
     uuid: str
     total: int
-    used: int
-    free: int
+    used: int | None
+    free: int | None
     utilisation: int | None = None
     temperature: int | None = None
     power: float | None = None
     driver: str = ""
-    processes: tuple[GpuProcess, ...] = ()
+    processes: tuple[GpuProcess, ...] | None = ()
+    power_limit: float | None = None
+    graphics_clock: int | None = None
+    memory_clock: int | None = None
+    throttled: tuple[str, ...] | None = None
 
     def held_by(self, pid: int) -> int | None:
-        """Bytes of this card that a process holds; 0 when it holds none, None when the driver names it without a size."""
+        """Bytes of this card that a process holds; 0 when it is not listed, None when the driver names it without a size or lists nobody."""
+        if self.processes is None:
+            return None
         sizes = [process.bytes for process in self.processes if process.pid == pid]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -41,58 +53,48 @@ class Gpu:
         return asdict(self)
 
 
-def gpus(library: Any = None) -> tuple[Gpu, ...]:
-    """All cards by index; none when there is no driver, no card, or no permission.
+class Glance:
+    """The cards as they were at most `seconds` ago: who looks several times at one moment asks the driver once."""
 
-    `library` stands in for the module pynvml, in tests.
+    def __init__(self, look: Callable[[], tuple[Gpu, ...]], seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._look, self._seconds, self._clock = look, seconds, clock
+        self._seen: tuple[float, tuple[Gpu, ...]] | None = None
+
+    def __call__(self) -> tuple[Gpu, ...]:
+        """The cards."""
+        seen, now = self._seen, self._clock()
+        if seen is None or now - seen[0] >= self._seconds:
+            self._seen = seen = (now, self._look())
+        return seen[1]
+
+
+def gpus(library: Any = None, amd: Any = None) -> tuple[Gpu, ...]:
+    """All cards by index, AMD's after NVIDIA's; none when there is no driver, no card, or no permission.
+
+    `library` and `amd` stand in for the modules pynvml and amdsmi, in tests.
     """
-    if library is None:
-        try:
-            import pynvml as library
-        except ImportError:
-            return ()
-    try:
-        library.nvmlInit()
-    except library.NVMLError:
-        return ()
-    try:
-        driver = _said(library, lambda: _text(library.nvmlSystemGetDriverVersion())) or ""
-        found = (_gpu(library, index, driver) for index in range(_said(library, library.nvmlDeviceGetCount) or 0))
-        return tuple(gpu for gpu in found if gpu is not None)
-    finally:
-        _said(library, library.nvmlShutdown)
+    from suite.monitoring import amd as amd_cards
+    from suite.monitoring import nvidia
+
+    found = nvidia.cards(library)
+    return (*found, *amd_cards.cards(amd, len(found)))
 
 
-def _gpu(library: Any, index: int, driver: str) -> Gpu | None:
-    def ask(function: str, *more: Any) -> Any:
-        return _said(library, lambda: getattr(library, function)(card, *more))
-
-    card = _said(library, lambda: library.nvmlDeviceGetHandleByIndex(index))
-    memory = None if card is None else ask("nvmlDeviceGetMemoryInfo")
-    if memory is None:  # a card that has fallen off the bus still counts, but nothing can be planned for it
+def within(value: Any, least: float, most: float) -> Any:
+    """A number that a driver gave, or None where it is none (`N/A`) or cannot be: negative, too large, all bits set."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    utilisation, power = ask("nvmlDeviceGetUtilizationRates"), ask("nvmlDeviceGetPowerUsage")
-    return Gpu(index=index, name=_text(ask("nvmlDeviceGetName") or ""), uuid=_text(ask("nvmlDeviceGetUUID") or ""), total=int(memory.total),
-               used=int(memory.used), free=int(memory.free), utilisation=None if utilisation is None else int(utilisation.gpu),
-               temperature=ask("nvmlDeviceGetTemperature", library.NVML_TEMPERATURE_GPU), power=None if power is None else power / 1000,
-               driver=driver, processes=_processes(ask))
+    return value if least <= value <= most else None
 
 
-def _processes(ask: Callable[..., Any]) -> tuple[GpuProcess, ...]:
-    found: dict[int, int | None] = {}
-    for kind in ("Compute", "Graphics"):  # a process that does both is in both lists, with the same size
-        for row in ask(f"nvmlDeviceGet{kind}RunningProcesses") or ():
-            found[row.pid] = None if row.usedGpuMemory is None else int(row.usedGpuMemory)
-    return tuple(GpuProcess(pid, size) for pid, size in sorted(found.items()))
-
-
-def _said(library: Any, ask: Callable[[], Any]) -> Any:
-    """The driver's answer, or None where it has none: what a card or WSL2 does not support is an error there."""
+def said(ask: Callable[[], Any]) -> Any:
+    """A driver's answer, or None where it has none, for whatever reason: what a card does not support is an error there, and a driver may fail."""
     try:
         return ask()
-    except library.NVMLError:
+    except Exception:  # noqa: BLE001 - each library has errors of its own, and an old one lacks functions; a missing number must end nothing
         return None
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def text(value: Any) -> str:
+    """What a driver calls something."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""

@@ -10,9 +10,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from suite.monitoring.gpu import Gpu, gpus
+from suite.monitoring.nvidia import REASONS
 from suite.monitoring.table import counter_family, gauge_family
 
 KERNEL, CHILDREN = "kernel", "children"
+GPU_FAMILIES = ("memory_bytes", "utilisation_ratio", "temperature_celsius", "power_watts", "power_limit_watts", "clock_hertz", "throttled")
 
 
 class HostSeries(Collector):
@@ -70,16 +72,21 @@ class GpuSeries(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families that have a sample."""
-        families = {name: gauge_family(f"suite_gpu_{name}") for name in ("memory_bytes", "utilisation_ratio", "temperature_celsius", "power_watts")}
+        families = {name: gauge_family(f"suite_gpu_{name}") for name in GPU_FAMILIES}
         for card in self._cards():
             which = str(card.index)
-            families["memory_bytes"].add_metric((which, "total"), card.total)
-            families["memory_bytes"].add_metric((which, "used"), card.used)
-            known = {"utilisation_ratio": None if card.utilisation is None else card.utilisation / 100,
-                     "temperature_celsius": card.temperature, "power_watts": card.power}
-            for name, value in known.items():
-                if value is not None:
-                    families[name].add_metric((which,), value)
+            known: dict[str, dict[tuple[str, ...], float | None]] = {
+                "memory_bytes": {("total",): card.total, ("used",): card.used}, "temperature_celsius": {(): card.temperature},
+                "utilisation_ratio": {(): None if card.utilisation is None else card.utilisation / 100}, "power_watts": {(): card.power},
+                "power_limit_watts": {(): card.power_limit},
+                "clock_hertz": {(kind,): None if clock is None else clock * 1e6
+                                for kind, clock in (("graphics", card.graphics_clock), ("memory", card.memory_clock))},
+                "throttled": {(reason,): float(reason in card.throttled) for reason in dict.fromkeys((*REASONS.values(), *card.throttled))}
+                if card.throttled is not None else {}}
+            for name, values in known.items():
+                for labels, value in values.items():
+                    if value is not None:
+                        families[name].add_metric((which, *labels), value)
         return [family for family in families.values() if family.samples]
 
     def describe(self) -> Iterable[Metric]:

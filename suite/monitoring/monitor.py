@@ -13,6 +13,7 @@ from suite.monitoring.dashboard import Dashboard, Line
 from suite.monitoring.history import History
 from suite.monitoring.kept import Kept
 from suite.monitoring.metric import Metrics
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.probe import State, bad, good
 from suite.monitoring.recent import Recent
 from suite.monitoring.rule import Matcher, Rule
@@ -25,12 +26,16 @@ LATE = 3  # rounds that may be missed before monitoring counts as stopped
 
 
 class Monitor:
-    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at."""
+    """What port 9090 and panels read. `folder` holds the history; every `interval` seconds `targets` are scraped and `rules` looked at.
+
+    `models` says what each model holds.
+    """
 
     def __init__(self, metrics: Metrics, targets: Iterable[Target], folder: Path, rules: Sequence[Rule] = (), told: Told = NOBODY,
-                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time, dashboards: Sequence[Dashboard] = ()) -> None:
+                 interval: float = 15.0, days: float = 30.0, clock: Callable[[], float] = time.time, dashboards: Sequence[Dashboard] = (),
+                 models: Callable[[], list[ModelMemory]] = list) -> None:
         """Open the history; raises StorageError when it, or what fired before, cannot be read."""
-        self.metrics, self.recent, self._clock = metrics, Recent(), clock
+        self.metrics, self.recent, self._clock, self._models = metrics, Recent(), clock, models
         self.history = History(folder, days)
         self._kept, self._dashboards = Kept(self.recent, self.history), {one.uid: one for one in dashboards}
         self.watch = Watch(rules, self.recent, folder, told, clock=clock)
@@ -104,6 +109,10 @@ class Monitor:
         if uid not in self._dashboards:
             raise BadRequest(f"There is no dashboard {uid[:80]!r}; `bench.monitoring.dashboards()` lists them.", param="uid")
         return draw(self._dashboards[uid].panel(panel), self._kept, moments(begin, end, step))
+
+    def memory(self) -> list[ModelMemory]:
+        """What each loaded model holds now, and what belongs to none."""
+        return self._models()
 
     def ready(self) -> State:
         """Whether rounds are made in time, and kept."""

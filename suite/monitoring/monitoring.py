@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from suite.errors import BadRequest, NotReady, SettingsError
+from suite.monitoring.cells import COLUMNS as CELLS
+from suite.monitoring.cells import CellWatch
 from suite.monitoring.chart import step_for
 from suite.monitoring.dashboard import Line
+from suite.monitoring.model_memory import COLUMNS, ModelMemory
 from suite.monitoring.rule import Matcher, duration, parse_duration
 from suite.monitoring.samples import Series
 from suite.monitoring.scrape import Scraped
@@ -49,12 +52,14 @@ class MonitorFace(Protocol):
 
     def chart(self, uid: str, panel: int, begin: float, end: float, step: float) -> list[Line]: ...
 
+    def memory(self) -> list[ModelMemory]: ...
+
 
 class Monitoring:
     """Tables of what monitoring saw; every method raises NotReady where MONITORING_ENABLED is false."""
 
-    def __init__(self, monitor: MonitorFace | None, who: str = "") -> None:
-        self._monitor, self._who = monitor, who
+    def __init__(self, monitor: MonitorFace | None, who: str = "", cells: CellWatch | None = None) -> None:
+        self._monitor, self._who, self._cells = monitor, who, cells or CellWatch()
 
     def targets(self) -> pd.DataFrame:
         """How each target was found last: job, instance, up, at (UTC), seconds that it took, and the error of one that is down."""
@@ -165,6 +170,30 @@ class Monitoring:
         parts = [pd.DataFrame({"at": pd.to_datetime(one.times, unit="s", utc=True), "line": one.name, "value": one.values, **one.labels})
                  for one in monitor.chart(found["uid"], wanted["id"], end - back, end, step)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["at", "line", "value"])
+
+    def memory(self) -> pd.DataFrame:
+        """Bytes of each loaded model, planned and seen: server, model, where (ram, gpu), planned, seen, how it was seen.
+
+        `how` is process (it has one of its own), difference (what was more after its load than before, whatever else happened meanwhile), or rest:
+        the last rows say what the kernel and the cards hold that is attributed to no model. A number that nobody knows is missing.
+        """
+        import pandas as pd
+
+        found = pd.DataFrame([row.to_dict() for row in self._there().memory()], columns=list(COLUMNS))
+        return found.astype({"planned": "Int64", "seen": "Int64"})
+
+    def cells(self) -> pd.DataFrame:
+        """The last 200 cells of this notebook: cell (number), source (first line), at (UTC), seconds, ram and gpu.
+
+        The last two are the bytes by which this kernel held more after the cell than before, whatever else ran meanwhile; `gpu` is missing where no
+        NVIDIA driver says it. A guest sees its own cells and its own kernel, not the host's; outside a notebook there are none.
+        """
+        import pandas as pd
+
+        self._there()
+        found = pd.DataFrame([cell.to_dict() for cell in self._cells.rows()], columns=list(CELLS))
+        found["at"] = pd.to_datetime(found["at"].astype(float), unit="s", utc=True)
+        return found.astype({"cell": "int64", "seconds": "float64", "ram": "int64", "gpu": "Int64"})
 
     def _there(self) -> MonitorFace:
         if self._monitor is None:

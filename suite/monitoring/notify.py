@@ -9,6 +9,7 @@ from typing import Any
 from suite.monitoring.alert import FIRING, RESOLVED, Alert
 from suite.monitoring.evaluate import Pairs
 from suite.monitoring.notification import Notification
+from suite.monitoring.rehearsal import NAME as REHEARSAL
 from suite.monitoring.silence import Silences
 
 DOWN = "PartDown"  # while a part does not answer, warnings about it say nothing new
@@ -33,6 +34,7 @@ PACES: Mapping[str, Pace] = {
     "info": Pace(30, 300, 86_400),
     "none": Pace(0, 60, 300),  # the dead man's switch: who listens for it must hear it often
 }
+REHEARSED = Pace(0, 0, 3600)  # somebody waits for it
 
 
 @dataclass
@@ -80,14 +82,14 @@ class Notify:
         if not now and not group.told:
             del self._groups[key]
             return None
-        if not self._due(key[1], group, now, at):
+        if not self._due(key, group, now, at):
             return None
         over = tuple(replace(alert, state=RESOLVED, resolved_at=at) for one, alert in group.told.items() if one not in now)
         group.told_at, group.told = at, dict(now)
         return Notification(*key, firing=tuple(now.values()), resolved=over, at=at)
 
-    def _due(self, severity: str, group: _Group, now: dict[Pairs, Alert], at: float) -> bool:
-        pace = self._paces[severity]
+    def _due(self, key: tuple[str, str], group: _Group, now: dict[Pairs, Alert], at: float) -> bool:
+        pace = REHEARSED if key[0] == REHEARSAL else self._paces[key[1]]
         if group.told_at is None:
             return at - group.since >= pace.wait
         return at - group.told_at >= (pace.repeat if now.keys() == group.told.keys() else pace.interval)

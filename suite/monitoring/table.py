@@ -22,7 +22,7 @@ REACH = 1.5  # times the limit that the buckets of a histogram reach at least
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric; `unit` is seconds, bytes, ratio, celsius, watts, state or count (of what, the sentence says).
+    """One metric; `unit` is seconds, bytes, ratio, celsius, watts, hertz, state or count (of what, the sentence says).
 
     `limit` is the longest that anybody should wait, in seconds: a histogram can tell what is over it.
     """
@@ -136,16 +136,25 @@ TABLE = (
     _row("suite_process_resident_bytes", "gauge", MONITORING, "bytes", "process", "Memory of the kernel, and of its children (children)."),
     _row("suite_process_cpu_seconds_total", "counter", MONITORING, "seconds", "process", "Processor time of the kernel, and of its children."),
     _row("suite_process_threads", "gauge", MONITORING, "count", "", "Threads of the kernel."),
+    _row("suite_part_threads", "gauge", MONITORING, "count", "part", "Threads of the kernel by the part they work for, or other."),
+    _row("suite_part_cpu_seconds_total", "counter", MONITORING, "seconds", "part", "Processor time of those threads."),
+    _row("suite_model_memory_bytes", "gauge", MONITORING, "bytes", "server model where kind",
+         "Memory of a loaded model: planned, and seen; in the machine (ram), on all cards (gpu), and of several cards on each (gpu 0)."),
+    _row("suite_unattributed_memory_bytes", "gauge", MONITORING, "bytes", "where", "Memory of the kernel (ram) and cards (gpu) that no model took."),
     _row("suite_gpu_memory_bytes", "gauge", MONITORING, "bytes", "gpu kind", "Memory of a card: total, used."),
     _row("suite_gpu_utilisation_ratio", "gauge", MONITORING, "ratio", "gpu", "How busy a card is."),
     _row("suite_gpu_temperature_celsius", "gauge", MONITORING, "celsius", "gpu", "A card's temperature."),
     _row("suite_gpu_power_watts", "gauge", MONITORING, "watts", "gpu", "A card's power draw."),
+    _row("suite_gpu_power_limit_watts", "gauge", MONITORING, "watts", "gpu", "The power that a card may draw."),
+    _row("suite_gpu_clock_hertz", "gauge", MONITORING, "hertz", "gpu kind", "A card's clocks: graphics, memory."),
+    _row("suite_gpu_throttled", "gauge", MONITORING, "state", "gpu reason", "1 for each reason why a card is slower than it could be now, else 0."),
     _row("suite_log_lines_total", "counter", MONITORING, "count", "level", "Lines written to the log."),
     _row("suite_log_lost_total", "counter", MONITORING, "count", "", "Lines that could not be written."),
     _row("suite_log_unshipped_total", "counter", MONITORING, "count", "", "Lines that the Loki of LOKI_URL did not get."),
     _row("suite_log_last_line_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the log last took a line."),
     _row("suite_alerts", "gauge", MONITORING, "count", "severity state", "Alerts by severity and state: pending, firing."),
     _row("suite_notifications_total", "counter", MONITORING, "count", "sink outcome", "Notifications by sink: sent, or failed."),
+    _row("suite_alert_rehearsal", "gauge", MONITORING, "state", "marker", "1 while the way of an alert is rehearsed, else 0."),
     _row("suite_evaluation_age_seconds", "gauge", MONITORING, "seconds", "", "Seconds since the rules were last looked at."),
 )
 ROWS = {row.name: row for row in TABLE}

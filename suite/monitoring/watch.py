@@ -18,11 +18,13 @@ from prometheus_client.registry import Collector
 from suite.monitoring.alert import FIRING, Alert
 from suite.monitoring.alertmanager import Alertmanager
 from suite.monitoring.alerts import Alerts
-from suite.monitoring.deliver import Deliver, Sink
+from suite.monitoring.deliver import Deliver, Outlet, Sink
 from suite.monitoring.notification import Notification, moment
 from suite.monitoring.notify import Notify
 from suite.monitoring.probe import State, bad, good
 from suite.monitoring.promql import expression
+from suite.monitoring.rehearsal import NAME as REHEARSAL
+from suite.monitoring.rehearsal import Rehearsals
 from suite.monitoring.rule import Rule
 from suite.monitoring.samples import Samples
 from suite.monitoring.silence import Silences
@@ -50,10 +52,10 @@ class Watch:
 
     def __init__(self, rules: Sequence[Rule], samples: Samples, folder: Path, told: Told = NOBODY, clock: Callable[[], float] = time.time) -> None:
         """Go on from what the folder holds; raises StorageError when its silences are damaged."""
-        self.notebook, self.silences = NotebookSink(), Silences(folder)
+        self.notebook, self.silences, self.rehearsals = NotebookSink(), Silences(folder), Rehearsals(clock)
         self._alerts, self._samples, self._clock, self.telling = Alerts(rules), samples, clock, told.telling
         self._notify, self._alertmanager = Notify(self.silences), told.alertmanager
-        self._deliver = Deliver([self.notebook, *told.sinks])
+        self._deliver, self._listeners = Deliver([self.notebook, *told.sinks]), Outlet("rehearsal", self.rehearsals.send)
         self._file, self._written = folder / FILE, ""
         self._failed: dict[str, str] = {}
         self._looked: float | None = None
@@ -107,7 +109,11 @@ class Watch:
         self._failed = dict(changes.failed or {})
         active = self._alerts.active()
         if self.telling:
-            self._deliver.tell(self._notify.update(active, at))
+            notifications = self._notify.update(active, at)
+            self._deliver.tell(notifications)
+            for one in notifications:
+                if one.name == REHEARSAL:
+                    self._listeners.offer(one)
             if self._alertmanager is not None:
                 self._alertmanager.update(active, at)
         self._looked = at
@@ -116,6 +122,7 @@ class Watch:
     def close(self) -> None:
         """Send what still waits, for some seconds at most."""
         self._deliver.close()
+        self._listeners.close()
         if self._alertmanager is not None:
             self._alertmanager.close()
 

@@ -13,7 +13,7 @@ from suite.checks.check import Check, not_run, now, perform
 from suite.checks.criteria import Criteria
 from suite.checks.drill import proven
 from suite.checks.result import MIME, SATISFIED, Result
-from suite.checks.target import ExpectedModel, Target, read_urls
+from suite.checks.target import WATCHING, ExpectedModel, Target, read_urls
 from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
 from suite.runbooks.catalog import checks_of
 from suite.runbooks.execute import execute
@@ -168,6 +168,9 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
         target = run._target
         target.expected = _expected_models(profile)
         _look(target, facts)
+        there = facts["host"].get("ports")
+        if there:  # one address stands for all ports, and a stack of ours says which of them it has not opened
+            target.urls = {part: url for part, url in target.urls.items() if part not in WATCHING or part in there}
         target.aliases = tuple(facts["host"].get("aliases") or (ours.api_gateway_chat_model, ours.api_gateway_code_model))
     facts["mismatches"] = _mismatches(facts, expect_profile, expect_commit)
     return run

@@ -162,7 +162,7 @@ def layers(weights: Weights, parameters: Parameters, gpu: Gpu | None) -> int:
     """How many layers of a checked file go onto a card as it is now: all, some, or 0 without a card. For `n_gpu_layers` = AUTO."""
     if gpu is None:
         return 0
-    return _most_layers(ModelSize.of(weights), parameters, Memory(gpu.total, gpu.free).room - DRIVER)
+    return _most_layers(ModelSize.of(weights), parameters, Memory(gpu.total, gpu.free or 0).room - DRIVER)
 
 
 def here(root: Path = CGROUPS) -> Memory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 LOOKS, LONGEST_S = 4, 5.0  # it looks this often in the time that it waits for, and at least every so many seconds
 
@@ -34,3 +35,9 @@ class Idleness:
                 self.used = time.monotonic()
             elif self.over and self._act():
                 return
+
+
+def busy(decoder: Any) -> bool:
+    """Whether it writes a reply, or one waits."""
+    stats = decoder.stats()
+    return bool(stats["busy"] or stats["waiting"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.monitoring.gpu import gpus
+from suite.monitoring.gpu import Gpu, gpus
+from suite.monitoring.model_memory import ModelMemory
 from suite.serving import fit, trial
 from suite.serving.catalog import ProfileModel
+from suite.serving.held import Held, look
 from suite.serving.parameters import Parameters
 from suite.serving.weights import Place, Weights, check, licensed
 from suite.settings import Settings
@@ -44,10 +46,16 @@ class Loaded:
     fixed: dict[str, Any] = field(repr=False)
     decoder: Decoder | ChildDecoder | None = None
     supervised: bool = False
+    held: Held | None = field(default=None, repr=False)
 
     def facts(self) -> dict[str, Any]:
         """Which file it is and how it was loaded; `intact` says that the file has not changed since."""
         return {**self.fixed, "intact": stamp(self.prepared.place.path) == self.prepared.stamp}
+
+    def memory(self, server: str, cards: Sequence[Gpu]) -> list[ModelMemory]:
+        """What it takes of each memory, planned and seen; `cards` are as they are now."""
+        pid = getattr(self.decoder, "pid", None)  # of a process of its own
+        return self.held.rows(server, self.prepared.model, pid, cards) if self.held else []
 
 
 def prepare(place: Place, settings: Settings, profile: ProfileModel, role: str, cache_dir: Path,
@@ -104,7 +112,9 @@ def load(name: str, prepared: Prepared, settings: Settings) -> Loaded:
 
         if sys.getswitchinterval() > SHORT_SWITCH_S:
             sys.setswitchinterval(SHORT_SWITCH_S)
+    before = look(prepared.parameters, not supervised)
     decoder = Kind(name, prepared.model, weights, prepared.parameters, defaults)
+    held = Held.between(weights, prepared.parameters, before, look(prepared.parameters, not supervised))
     entry = weights.entry
     fixed = {
         "id": prepared.model, "path": str(weights.path), "file": weights.path.name, "bytes": weights.bytes, "sha256": weights.sha256,
@@ -112,7 +122,7 @@ def load(name: str, prepared: Prepared, settings: Settings) -> Loaded:
         "licence": entry.licence if entry else str(weights.meta.get("general.license", "")), **decoder.facts(),
         "n_batch": prepared.parameters.n_batch, "queue": prepared.parameters.queue,
     }
-    return Loaded(prepared, fixed, decoder, supervised)
+    return Loaded(prepared, fixed, decoder, supervised, held)
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -6,17 +6,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from suite.errors import NotReady, SuiteError, UpstreamError
+from suite.monitoring.gpu import Gpu
+from suite.monitoring.model_memory import ModelMemory
 from suite.monitoring.probe import State, bad, good
 from suite.serving.catalog import ProfileModel
 from suite.serving.count import nothing
-from suite.serving.idle import Idleness
+from suite.serving.idle import Idleness, busy
 from suite.serving.load import Loaded, load, prepare, settle
 from suite.serving.reply import Reply, ReplyStream
 from suite.serving.request import Request, checked
@@ -214,6 +216,11 @@ class ModelServer:
         counts = {name: stats[name] for name in ("busy", "waiting", "requests", "tokens", "tokens_per_s")}
         return {**known.facts(), **always, **counts, **reason, "load_seconds": self.load_seconds}
 
+    def memory(self, cards: Sequence[Gpu]) -> list[ModelMemory]:
+        """What the loaded model takes of each memory, planned and seen; nothing when none is loaded."""
+        loaded = self._loaded
+        return loaded.memory(self.name, cards) if loaded else []
+
     def _place(self) -> Place:
         return locate(self.role, getattr(self.settings, f"{self.role}_model"), self.profile, self.models_dir)
 
@@ -306,7 +313,7 @@ class ModelServer:
         with self._gate:
             self._loaded, self._asleep, self._broken = loaded, None, None
             if seconds:
-                self._idleness = Idleness(self.name, seconds, lambda: _busy(loaded.decoder), lambda: self._doze(loaded))
+                self._idleness = Idleness(self.name, seconds, lambda: busy(loaded.decoder), lambda: self._doze(loaded))
         if loaded.supervised:
             loaded.decoder.watch(lambda _, death: self._died(loaded, death))
 
@@ -389,9 +396,3 @@ class ModelServer:
                 self._why_not = error
             up = self._loaded is not None
             self._restarted(self.name, f"{death}; it was started again." if up else self._why_not.message, up)
-
-
-def _busy(decoder: Any) -> bool:
-    stats = decoder.stats()
-    return bool(stats["busy"] or stats["waiting"])
-

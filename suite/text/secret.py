@@ -11,7 +11,7 @@ _NAMES = re.compile("token|password|passwd|passphrase|secret|authorization|apike
 _NO_LETTER = re.compile(r"[^a-z]")
 _COUNTS = re.compile(r"(max|num|n|prompt|completion|total)_?tokens|tokens", re.IGNORECASE)  # amounts of text, not secrets
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
-_PAIR = re.compile(r"\b([A-Za-z0-9_-]*(?:token|password|passwd|secret|api[_-]?key))(\"?\s*[=:]\s*\"?)([^\s\"'&,;]+)", re.IGNORECASE)
+_PAIR = re.compile(r"\b([A-Za-z0-9_-]*(?:token|password|passwd|secret|api[_-]?key))([\"']?\s*[=:]\s*[\"']?)([^\s\"'&,;]+)", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)([^/\s:@]+):([^/\s@]+)@")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _PREFIX = "suite_"  # of the keys of access/apikey.py

@@ -1,4 +1,7 @@
-"""The way of every call: limited, decided, checked, approved where it must be, recorded, run, recorded again."""
+"""The way of every call: limited, decided, checked, approved where it must be, recorded, run, recorded again.
+
+Quick tools that only read are run before the first record: both are written in one transaction, and before it nobody gets an answer.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ class Attempt:
 
 
 class Pipeline:
-    """Decides about calls and runs them; nothing runs that was not recorded before."""
+    """Decides about calls and runs them; nothing is changed that was not recorded before, nothing is given out that was not recorded."""
 
     def __init__(self, audit: Audit, actors: Actors, settings: AccessSettings, approvals: Approvals, openings: Openings, limits: Limits,
                  tell: Callable[[Approval], None] = lambda approval: None, series: ToolSeries | None = None) -> None:
@@ -97,16 +100,21 @@ class Pipeline:
             if decision.outcome == "deny":
                 raise self._denied(attempt, decision.reason)
             arguments = self._checked(attempt, tool)
+            together = row.quick and row.effect == "reads" and decision.outcome == "allow"
             if decision.outcome == "ask":
                 decision = self._approved(attempt, arguments, decision)
-            allowed = self.record(attempt, "allowed", decision.reason)  # raises when it cannot be written, and then nothing runs
+            # raises when it cannot be written, and then nothing runs
+            allowed = None if together else self.record(attempt, "allowed", decision.reason)
             return self._run(attempt, tool, arguments, place, decision, allowed)
 
     def record(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> int:
         """Write an event about a call, and give its number."""
+        return self.audit.note(self._event(attempt, outcome, reason, **detail))
+
+    def _event(self, attempt: Attempt, outcome: Any, reason: str, **detail: Any) -> Event:
         if outcome in _DECIDED and attempt.kind == CALL:
             self._series.decided(outcome)
-        return self.audit.note(Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, detail, settled=attempt.settled))
+        return Event(attempt.actor, attempt.kind, attempt.tool, outcome, reason, detail, settled=attempt.settled)
 
     def _take_room(self, attempt: Attempt, row: Permission, held: ExitStack) -> None:
         try:
@@ -156,25 +164,44 @@ class Pipeline:
                              f"with 'approvals.decide', runs `suite approvals approve {waiting.id[:8]}`; then make the same call again.",
                              tool=attempt.tool, actor=attempt.actor, audit_seq=seq, approval=waiting.id, expires=waiting.expires)
 
-    def _run(self, attempt: Attempt, tool: Tool, arguments: dict[str, Any], place: Place, decision: Decision, allowed: int) -> ToolResult:
+    def _run(self, attempt: Attempt, tool: Tool, arguments: dict[str, Any], place: Place, decision: Decision, allowed: int | None) -> ToolResult:
+        """Run the tool; `allowed` is the number of the decision's event, None when it is to be written together with that of the outcome."""
         began = time.perf_counter()
         try:
             assert tool.run is not None  # only tools with a function are registered
             text = json.dumps(tool.run(place, attempt.watch, **arguments), ensure_ascii=False, allow_nan=False).encode()
             value = json.loads(text)  # what a guest gets over HTTP: lists for tuples, text for odd keys
-        except SuiteError as error:
-            self.record(attempt, "denied" if isinstance(error, Denied) else "failed", str(error), decision_seq=allowed)
-            raise
-        except Exception as error:  # the edge of foreign code: every failure becomes one error and one audit entry
-            reason = f"{tool.name} failed ({type(error).__name__}: {str(error)[:200]}); the audit entry {allowed} has its arguments."
-            self.record(attempt, "failed", reason, decision_seq=allowed)
-            raise ToolFailed(reason, tool=tool.name) from error
+        except BaseException as error:
+            if allowed is None:
+                allowed = self.record(attempt, "allowed", decision.reason)
+            failure = self._failure(attempt, tool, error, allowed)
+            if failure is error:
+                raise
+            raise failure from error
         finally:
             seconds = time.perf_counter() - began
             self._series.worked(tool.name, seconds)
-        done = self.record(attempt, "done", f"{tool.name} ended after {seconds:.3f} s.", decision_seq=allowed, seconds=round(seconds, 6),
-                           result={"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()})
+        result = {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+
+        def ended(number: int) -> Event:
+            return self._event(attempt, "done", f"{tool.name} ended after {seconds:.3f} s.", decision_seq=number, seconds=round(seconds, 6),
+                               result=result)
+
+        done = (self.audit.note_both(self._event(attempt, "allowed", decision.reason), ended) if allowed is None
+                else self.audit.note(ended(allowed)))
         return ToolResult(tool.name, value, attempt.actor, decision, seconds, done)
+
+    def _failure(self, attempt: Attempt, tool: Tool, error: BaseException, allowed: int) -> BaseException:
+        """What is raised when a tool ended with this error, which is recorded."""
+        if not isinstance(error, Exception):
+            return error
+        if isinstance(error, SuiteError):
+            self.record(attempt, "denied" if isinstance(error, Denied) else "failed", str(error), decision_seq=allowed)
+            return error
+        # the edge of foreign code: every failure becomes one error and one audit entry
+        reason = f"{tool.name} failed ({type(error).__name__}: {str(error)[:200]}); the audit entry {allowed} has its arguments."
+        self.record(attempt, "failed", reason, decision_seq=allowed)
+        return ToolFailed(reason, tool=tool.name)
 
     def _speaks_for(self, attempt: Attempt) -> str | None:
         """Why the caller may not act as that actor; None when they may: as themselves, or as one who may do no more."""

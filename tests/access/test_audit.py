@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,19 @@ def test_events_that_come_at_once_are_written_together(storage: Storage, monkeyp
     for one in got:
         assert isinstance(one, Event) and audit.get(one.seq) == one  # each got its own
     assert audit.verify().ok and audit.verify().entries == 8
+
+
+def test_an_event_and_the_one_that_follows_from_it_are_both_there_or_neither(storage: Storage, tmp_path: Path) -> None:
+    audit = Audit(storage, Checkpoint(tmp_path / "audit.head"))
+    audit.record(event())
+    assert audit.note_both(event(), lambda seq: replace(event(), outcome="failed", detail={"of": seq})) == 3
+    assert [(one.seq, one.detail.get("of")) for one in audit.tail(2)] == [(2, None), (3, 2)] and audit.verify().ok
+    assert Checkpoint(tmp_path / "audit.head").read() == audit.head()
+    with storage.begin() as connection:
+        connection.exec_driver_sql("CREATE TRIGGER stop BEFORE INSERT ON audit WHEN NEW.outcome = 'failed' BEGIN SELECT RAISE(FAIL, 'full'); END")
+    with pytest.raises(StorageError):
+        audit.note_both(event(), lambda seq: replace(event(), outcome="failed"))
+    assert audit.head()[0] == 3 and audit.note(event()) == 4 and audit.verify().ok
 
 
 def test_when_events_that_come_at_once_cannot_be_written_each_is_told(storage: Storage) -> None:

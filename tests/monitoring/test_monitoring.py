@@ -19,9 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import suite
 from suite.bench import Bench
 from suite.errors import BadRequest, NotReady
+from suite.monitoring.hostinfo import GPU_FAMILIES
 from suite.monitoring.table import MONITORING, REACH, ROWS, TABLE
 
-HAPPENS = {"suite_gpu_memory_bytes", "suite_gpu_utilisation_ratio", "suite_gpu_temperature_celsius", "suite_gpu_power_watts"}  # with a card
+HAPPENS = {f"suite_gpu_{name}" for name in GPU_FAMILIES}  # with a card
 JOBS = ("api-gateway", "inference-chat", "inference-code", "rag", "embedding", "qdrant", "memory-api", "mcp-server", "security-admin", MONITORING)
 
 
@@ -80,7 +81,7 @@ def test_every_metric_of_the_table_is_given_by_its_target_with_its_kind_labels_a
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_metric_says_its_unit_at_its_end(row: object) -> None:
-    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius"}
+    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius", "hertz": "_hertz"}
     end = ends.get(row.unit, "_total" if row.kind == "counter" else "")
     assert row.name.endswith(end) and row.sentence.endswith(".") and row.name.startswith("suite_")
     assert row.kind != "histogram" or (row.limit and row.unit == "seconds")
@@ -199,7 +200,8 @@ bench = suite.start(data_dir=sys.argv[1], attach=True)
 assert not bench.hosting
 found = bench.monitoring
 print(json.dumps({"targets": sorted(found.targets()["job"]), "up": bool(found.targets()["up"].all()), "metrics": len(found.metrics()),
-                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns),
+                  "rules": found.rules()["name"].tolist(), "alerts": list(found.alerts().columns), "memory": found.memory().drop(columns="seen").fillna(-1).to_dict("records"),
+                  "held": bool((found.memory()["seen"] > 0).all()), "samples": len(found.samples("up", job="rag")), "columns": list(found.samples("up", job="rag").columns),
                   "dashboards": found.dashboards().values.tolist(), "lines": sorted(set(found.chart("SLA Tracking", "Calls that worked", "5m", 1)["line"])),
                   "chart": [[one.name, one.labels, one.times.tolist(), one.values.tolist()]
                             for one in bench._behind.monitor.chart("ai-suite-overview", 1, *map(float, sys.argv[2:]), 1.0)]}))
@@ -219,6 +221,8 @@ def test_a_guest_sees_the_same(bench: Bench) -> None:
     assert seen["dashboards"] == bench.monitoring.dashboards().values.tolist() and seen["lines"] == ["worked"]
     assert seen["chart"] == [[one.name, one.labels, one.times.tolist(), one.values.tolist()]
                              for one in bench._behind.monitor.chart("ai-suite-overview", 1, begin, end, 1.0)] and len(seen["chart"]) > 15
+    own = bench.monitoring.memory()
+    assert seen["memory"] == own.drop(columns="seen").fillna(-1).to_dict("records") and seen["held"] and own["model"].tolist() == ["smoke", "smoke", "unattributed"]
     assert seen["metrics"] == len(bench.monitoring.metrics()) and seen["columns"] == list(bench.monitoring.samples("up", job="rag").columns)
 
 
@@ -227,6 +231,20 @@ def test_the_whole_at_once_is_what_prometheus_reads_and_tells_the_targets_apart(
     found = {one.name: one for one in text_string_to_metric_families(text)}
     assert {sample.labels["job"] for sample in found["llamacpp:requests_processing"].samples} == {"inference-chat", "inference-code"}
     assert {row.family for row in TABLE} - HAPPENS <= set(found)
+
+
+def test_a_model_that_is_unloaded_holds_nothing_any_more(bench: Bench) -> None:
+    before = scraped(bench, MONITORING)["suite_model_memory_bytes"]
+    assert {(sample.labels["server"], sample.labels["kind"]) for _, sample in before} == {(f"inference-{role}", kind) for role in ("chat", "code")
+                                                                                          for kind in ("planned", "seen")}
+    assert number(bench, MONITORING, "suite_model_memory_bytes", server="inference-code", kind="planned") > 0
+    bench.unload_model("code")
+    try:
+        assert {sample.labels["server"] for _, sample in scraped(bench, MONITORING)["suite_model_memory_bytes"]} == {"inference-chat"}
+        assert bench.monitoring.memory()["server"].tolist() == ["inference-chat", ""]
+    finally:
+        bench.switch_model("code")
+    assert bench.monitoring.memory()["server"].tolist() == ["inference-chat", "inference-code", ""]
 
 
 def test_a_stack_that_is_not_watched_says_so(tmp_path: Path, models_dir: Path) -> None:

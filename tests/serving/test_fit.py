@@ -138,6 +138,7 @@ def test_layers_of_a_file_for_a_card_as_it_is_now(tmp_path):
         return Gpu(0, "card", "GPU-0", total, total - free, free)
 
     assert fit.layers(weights, parameters, None) == 0
+    assert fit.layers(weights, parameters, replace(card(6 * GIB, 0), free=None)) == 0  # nobody knows what is free
     assert fit.layers(weights, parameters, card(6 * GIB, 6 * GIB)) == 3  # two layers, and the output counts as one
     assert fit.layers(weights, parameters, card(6 * GIB, GIB // 2)) == 0  # the ceiling is of the whole card
     whole = fit.DRIVER + ModelSize.of(weights).take(parameters, 3)[0]

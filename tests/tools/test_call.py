@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tools_stage import Stage, set_stage
+from tools_stage import Stage, desk, set_stage
 
+from suite.access.permission import Sensitivity
 from suite.errors import ApprovalNeeded, BadRequest, Denied, NotFound, NotReady, StorageError, ToolFailed
 from suite.tools.tool import Place, Tool, ToolResult, tool_of
 
@@ -119,8 +121,56 @@ def test_what_cannot_be_recorded_does_not_run(stage: Stage) -> None:
 def test_an_outcome_that_cannot_be_recorded_withholds_the_result(stage: Stage) -> None:
     stop_audit(stage, "done")
     with pytest.raises(StorageError, match="full"):
+        stage.tools.call("read_file", {"path": "README.md"})
+    assert trail(stage) == [("admin_user", "read_file", "allowed")]
+    with pytest.raises(StorageError, match="full"):
         stage.tools.call("list_files")
-    assert trail(stage) == [("admin_user", "list_files", "allowed")]
+    assert trail(stage) == [("admin_user", "read_file", "allowed")], "both entries about a quick call that reads, or neither"
+
+
+def quick(stage: Stage, name: str, function: Any, **changes: Any) -> None:
+    """Register a function under the name of a quick tool, whose row of the policy is changed."""
+    stage.tools.policy.tools[name] = replace(stage.tools.policy.tools[name], quick=True, **changes)
+    offer(stage, name, function)
+
+
+def test_both_entries_about_a_quick_call_that_reads_are_written_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, begin = [], stage.storage.quick.transaction
+    monkeypatch.setattr(stage.storage.quick, "transaction", lambda: begun.append(1) or begin())
+    result = stage.tools.call("list_files")
+    allowed, done = stage.audit.tail(2)
+    assert len(begun) == 1 and (allowed.outcome, done.outcome, done.detail["decision_seq"]) == ("allowed", "done", allowed.seq)
+    assert (result.audit_seq, done.seq) == (done.seq, allowed.seq + 1) and stage.audit.verify().ok
+    assert done.at >= allowed.at and done.detail["arguments"] == allowed.detail["arguments"]
+
+
+def test_a_quick_tool_that_changes_something_or_needs_an_approval_is_recorded_before_it_runs(stage: Stage) -> None:
+    seen: list[Any] = []
+    quick(stage, "web_scrape", lambda: seen.append(trail(stage)[-1]), effect="changes")
+    stage.tools.call("web_scrape")
+    assert seen == [("admin_user", "web_scrape", "allowed")]
+    quick(stage, "web_screenshot", lambda: seen.append(trail(stage)[-1]), effect="reads", sensitivity=Sensitivity.CRITICAL)
+    with pytest.raises(ApprovalNeeded) as waiting:
+        stage.tools.call("web_screenshot", actor="dev_user")
+    desk(stage).approve(str(waiting.value.facts["approval"]), "for the test", key=stage.keys.create("admin_user")[1])
+    stage.tools.call("web_screenshot", actor="dev_user")
+    assert seen[1:] == [("dev_user", "web_screenshot", "allowed")]
+
+
+def test_a_quick_tool_that_breaks_leaves_both_entries(stage: Stage) -> None:
+    def breaks() -> None:
+        raise KeyboardInterrupt
+
+    def fails() -> None:
+        raise ZeroDivisionError("of nothing")
+
+    quick(stage, "web_scrape", fails, effect="reads")
+    quick(stage, "web_screenshot", breaks, effect="reads")
+    with pytest.raises(ToolFailed, match="the audit entry 1 has its arguments"):
+        stage.tools.call("web_scrape")
+    with pytest.raises(KeyboardInterrupt):
+        stage.tools.call("web_screenshot")
+    assert [row[2] for row in trail(stage)] == ["allowed", "failed", "allowed"] and stage.audit.tail(2)[0].detail["decision_seq"] == 1
 
 
 def test_a_database_that_is_gone_is_a_storage_error_and_nothing_runs(stage: Stage) -> None:

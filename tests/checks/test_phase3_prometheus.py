@@ -1,0 +1,125 @@
+"""P3.1, P3.4 and P3.6 read a real Prometheus and Alertmanager where the settings name them, and each of their faults turns a check red."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import alertmanager_stage
+import prometheus_stage
+import pytest
+from alertmanager_stage import receiving
+from openai_stage import until
+from watching_stage import Watcher, free_port, watching
+
+from suite.bench import throwaway
+from suite.checks import phase3_alert, watched
+from suite.checks.check import perform
+from suite.checks.criteria import examine, load
+from suite.checks.phase3 import CHECKS
+from suite.checks.result import Result
+from suite.checks.target import Target
+
+LIMITS = load()
+BY_ID = {check.id: check for check in CHECKS}
+
+pytestmark = [pytest.mark.skipif(not prometheus_stage.installed(), reason=prometheus_stage.MISSING),
+              pytest.mark.skipif(alertmanager_stage.PROGRAM is None, reason=alertmanager_stage.MISSING)]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Any]:
+    """A stack, the Prometheus that watches it, the Alertmanager that it tells, and who is told by that one."""
+    folder, port = tmp_path_factory.mktemp("watching"), free_port()
+    with receiving() as receiver, alertmanager_stage.alertmanager(folder, receiver.url) as manager, throwaway(
+            profile="smoke", models_dir=str(models_dir), monitoring_interval=1, prometheus_url=f"http://127.0.0.1:{port}",
+            alertmanager_url=manager) as (stack, target), watching(folder / "prometheus", port, stack.ports, manager) as watcher:
+        yield SimpleNamespace(stack=stack, target=target, watcher=watcher, receiver=receiver, manager=manager)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "SLACK", 4.0)
+
+
+def run(identity: str, target: Target) -> Result:
+    result = perform(BY_ID[identity], target, LIMITS[identity])
+    assert examine(result.to_dict(), LIMITS) == (result.state, [])
+    return result
+
+
+def broken(result: Result) -> set[str]:
+    return {item["name"] for item in result.conditions if item["met"] is False}
+
+
+def test_they_pass_on_a_stack_that_a_prometheus_watches(scene: Any) -> None:
+    until(scene.watcher.settled)
+    for identity in ("P3.1", "P3.4", "P3.6"):
+        result = run(identity, scene.target)
+        assert result.state == "pass", (identity, result.why)
+    roles = {item["server"]: item for item in run("P3.1", scene.target).evidence if item["name"] == "role"}
+    assert roles["Prometheus"]["version"].startswith("2.") and roles["Alertmanager"]["version"].startswith("0.")
+    told = [alert for _, body in scene.receiver.came for alert in body["alerts"] if alert["labels"]["alertname"] == "AlertRehearsal"]
+    assert "firing" in {alert["status"] for alert in told}
+    assert not any("Authorization" in headers and scene.target.token in headers["Authorization"] for headers, _ in scene.receiver.came)
+
+
+def renamed(watcher: Watcher) -> int:
+    config = watcher.copy()
+    for row in config["scrape_configs"]:
+        row["metric_relabel_configs"] = [{"source_labels": ["__name__"], "regex": name, "target_label": "__name__", "replacement": f"{name}_v2"}
+                                         for name in ("suite_host_memory_bytes", "suite_process_threads")]
+    return watcher.change(config)
+
+
+def misled(watcher: Watcher, ports: dict[str, int]) -> int:
+    """One target is left out, one cannot exist, one is at another's port, at one nobody listens."""
+    config = watcher.copy()
+    elsewhere = {"qdrant": ports["rag"], "memory-api": 9}
+    config["scrape_configs"] = [
+        {**row, "static_configs": [{"targets": [f"127.0.0.1:{elsewhere.get(row['job_name'], ports[row['job_name']])}"]}]}
+        for row in config["scrape_configs"] if row["job_name"] != "embedding"]
+    config["scrape_configs"].append({"job_name": "postgres-exporter", "static_configs": [{"targets": [f"127.0.0.1:{ports['mcp-server']}"]}]})
+    return watcher.change(config)
+
+
+def misruled(watcher: Watcher) -> int:
+    """One rule has another name, one has no severity, one cannot be evaluated."""
+    rules = watcher.rules.replace("alert: PartDown", "alert: PartUp").replace('"up == 0"', '"up * on() up == 5"')
+    return watcher.change(rules=rules.replace("severity: none", "team: none"))
+
+
+FAULTS: dict[str, tuple[str, Callable[[Any], Any], set[str]]] = {
+    "rules that cannot be read": ("P3.1", lambda scene: scene.watcher.change(rules="groups: [{") == 500, {"loads_failed"}),
+    "metrics under other names": ("P3.1", lambda scene: renamed(scene.watcher) == 200, {"host_metrics_missing", "process_metrics_missing"}),
+    "wrong targets": ("P3.4", lambda scene: misled(scene.watcher, scene.stack.ports) == 200,
+                      {"targets_missing", "targets_unknown", "targets_elsewhere", "targets_down", "scrapes", "scrapes_failed"}),
+    "wrong rules": ("P3.6", lambda scene: misruled(scene.watcher) == 200, {"rules_missing", "rules_incomplete", "rules_failing"}),
+    "nobody to tell": ("P3.6", lambda scene: scene.watcher.change({**scene.watcher.copy(), "alerting": {}}) == 200, {"alertmanagers"}),
+    "a receiver that refuses": ("P3.6", lambda scene: scene.watcher.change() == 200 and not setattr(scene.receiver, "status", 500),
+                                {"places_silent", "delivered"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_breaks_the_conditions_that_it_is_about(scene: Any, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phase3_alert, "GROUPED", 2.0)  # this Alertmanager waits for nothing
+    identity, inject, conditions = FAULTS[fault]
+    assert inject(scene)
+    until(scene.watcher.settled)
+    try:
+        result = run(identity, scene.target)
+    finally:
+        scene.receiver.status = 200
+        scene.watcher.change()
+    assert result.state == "fail" and broken(result) >= conditions, (sorted(broken(result)), result.why)
+
+
+def test_a_prometheus_that_ended_turns_all_three_red(scene: Any) -> None:
+    scene.watcher.server.process.terminate()
+    scene.watcher.server.process.wait(30)
+    for identity in ("P3.1", "P3.4", "P3.6"):
+        result = run(identity, scene.target)
+        assert result.state == "fail" and "Nothing answers" in result.why, result.why
