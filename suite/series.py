@@ -27,6 +27,7 @@ from suite.monitoring.sink import MailSink, WebhookSink
 from suite.monitoring.table import MONITORING, ROWS, SERVERS
 from suite.monitoring.threads import ThreadSeries
 from suite.monitoring.watch import Told, WatchSeries
+from suite.runbooks.series import CheckSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
 
@@ -52,6 +53,7 @@ class Measured(Protocol):
     """What is asked of a stack."""
 
     data: Path
+    settings: Any
     parts: Mapping[str, Any]
     audit: Any
     actors: Any
@@ -69,9 +71,10 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
     given: list[tuple[str, Any]] = [
         ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
         ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy)),
-        (MONITORING, HostSeries(stack.data)), (MONITORING, ThreadSeries()), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
-        (MONITORING, BackupSeries(stack.backups.standing)),
-        (MONITORING, MaintainerSeries(parts["memory-maintainer"])), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+        *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+    given += [(MONITORING, series) for series in (
+        HostSeries(stack.data), ThreadSeries(), GpuSeries(cards), ModelMemorySeries(models), CheckSeries(stack.settings.reports_dir),
+        BackupSeries(stack.backups.standing), MaintainerSeries(parts["memory-maintainer"]))]
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
         given.append(("qdrant", VectorSeries(parts["qdrant"].stats)))
     given += [(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready))) for name, part in parts.items()]
