@@ -34,7 +34,7 @@ def posted(**settings: str) -> tuple[dict[str, str], Any]:
 
 
 EFFECTS = {
-    "monitoring_enabled": lambda odd, _: switched_off(monitoring_enabled=False) == {"monitoring", "alerts"} and switched_off() == set(),
+    "monitoring_enabled": lambda odd, _: switched_off(monitoring_enabled=False) == {"monitoring", "alerts", "dashboard"} and switched_off() == set(),
     "monitoring_interval": lambda odd, _: odd.monitor.interval == 2,
     "monitoring_days": lambda odd, _: odd.monitor.history.days == 7,
     "alertmanager_enabled": lambda odd, _: switched_off(alertmanager_enabled=False) == {"alerts"} and not told(
