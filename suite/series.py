@@ -18,6 +18,7 @@ from suite.monitoring.gpu import Glance, gpus
 from suite.monitoring.hostinfo import GpuSeries, HostSeries
 from suite.monitoring.load_dashboards import load_dashboards
 from suite.monitoring.load_rules import load_rules
+from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.model_memory import ModelMemory, ModelMemorySeries, resident, with_rest
 from suite.monitoring.monitor import Monitor
@@ -87,6 +88,12 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
 def unwatched(settings: WatchSettings) -> set[str]:
     """The ports that are not opened because these settings switch off what they serve."""
     return {MONITORING, ALERTS, DASHBOARD} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
+
+
+def watching(monitor: Monitor | None, log: FileLog) -> dict[str, Any]:
+    """What holds of three settings in a running stack: whether it is watched, whether anybody is told, days that lines of the log are kept."""
+    return {"monitoring_enabled": monitor is not None, "alertmanager_enabled": monitor is not None and monitor.watch.telling,
+            "loki_retention": log.reader.days}
 
 
 def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None],

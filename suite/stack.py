@@ -54,7 +54,7 @@ from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
 from suite.monitoring.tracing import open_tracing
 from suite.runbooks.execute import execute
-from suite.series import give_series, monitor, unwatched
+from suite.series import give_series, monitor, unwatched, watching
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
@@ -329,6 +329,7 @@ class Stack:
                 "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
                 "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
+                "watching": watching(self.monitor, self.log),
                 **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url")}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
