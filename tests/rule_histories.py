@@ -86,6 +86,7 @@ SERIES: dict[str, list[Labels]] = {
     "suite_log_last_line_age_seconds": [HOST],
     "suite_log_lost_total": [HOST],
     "suite_notifications_total": [{**HOST, "sink": sink, "outcome": outcome} for sink in ("mail", "webhook") for outcome in ("sent", "failed")],
+    "suite_alert_rehearsal": [{**HOST, "marker": "m"}],
     "suite_evaluation_age_seconds": [HOST],
     "suite_alert_rehearsal": [{**HOST, "marker": "c0ffee"}],
     "probe_started_seconds": [at("rag"), at("qdrant")],
@@ -208,7 +209,7 @@ def _gauge(rule: Rule, chance: random.Random) -> list[float | None]:
     limit = rule.threshold
     if rule.op in ("==", "!="):
         return list(_spells(chance, [0.0, 1.0, 2.0, limit]))
-    near = [limit, limit * 1.001, limit * 0.999, limit / 2, limit * 2, 0.0]
+    near = [limit, limit * 1.001, limit * 0.999, limit / 2, limit * 2, 0.0] if limit else [0.0, 1.0]
     if rule.age:
         return [-round(value) for value in _spells(chance, near)]
     return [round(value * chance.choice([1.0, 1.0, chance.uniform(0.98, 1.02)]), 6) for value in _spells(chance, near)]
