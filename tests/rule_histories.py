@@ -78,6 +78,9 @@ SERIES: dict[str, list[Labels]] = {
     "suite_host_memory_bytes": [{**HOST, "kind": "available"}, {**HOST, "kind": "total"}],
     "suite_host_cpu_ratio": [HOST],
     "suite_host_disk_bytes": [{**HOST, "kind": "free"}, {**HOST, "kind": "total"}],
+    "suite_check_state": [{**HOST, "check": check, "phase": "2", "state": state} for check in ("P2.1", "P2.2") for state in ("pass", "fail")],
+    "suite_model_memory_bytes": [{**HOST, "server": f"inference-{role}", "model": "m", "where": where, "kind": kind} for role in ("chat", "code")
+                                 for where in ("ram", "gpu") for kind in ("seen", "planned")],
     "suite_gpu_memory_bytes": [{**HOST, "gpu": gpu, "kind": kind} for gpu in ("0", "1") for kind in ("used", "total")],
     "suite_gpu_temperature_celsius": [{**HOST, "gpu": "0"}],
     "suite_log_last_line_age_seconds": [HOST],

@@ -73,6 +73,8 @@ TABLE: dict[str, Metric] = {
     "suite_host_cpu_ratio": Metric("gauge", "ratio"),
     "suite_host_memory_bytes": Metric("gauge", "bytes", ("kind",)),
     "suite_host_disk_bytes": Metric("gauge", "bytes", ("kind",)),
+    "suite_check_state": Metric("gauge", "state", ("check", "phase", "state")),
+    "suite_model_memory_bytes": Metric("gauge", "bytes", ("server", "model", "where", "kind")),
     "suite_gpu_memory_bytes": Metric("gauge", "bytes", ("gpu", "kind")),
     "suite_gpu_temperature_celsius": Metric("gauge", "celsius", ("gpu",)),
     "suite_log_last_line_age_seconds": Metric("gauge", "seconds"),

@@ -118,9 +118,38 @@ def mcp_clients() -> None:
     attend({"ready": lambda: True, "calls": calls})
 
 
+def watched(**settings: Any) -> None:
+    """A stack whose monitoring is measured."""
+    from suite.benchmark.monitoring_parts import Watched
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as above
+    made = Watched(settings)
+    try:
+        attend({"ready": made.ready, "silent": made.silent, "rounds": made.rounds, "fill": made.fill})
+    finally:
+        made.close()
+
+
+def charts(folder: str) -> None:
+    """What panels draw from a history."""
+    from suite.benchmark.monitoring_parts import Charts
+
+    made = Charts(folder)
+    attend({"ready": lambda: True, "draw": made.draw})
+
+
+def counted_calls(data: str) -> None:
+    """Calls of tools in process, counted or not."""
+    from suite.benchmark.monitoring_parts import CountedCalls
+
+    made = CountedCalls(data)
+    attend({"ready": lambda: True, "free": made.free, "silent": made.silent})
+
+
 KINDS: dict[str, Callable[..., None]] = {"bare": bare, "face": face, "stack": stack, "client": client, "upstream": upstream,
                                          "knowledge": knowledge, "embedder": embedder, "points": points, "tool_calls": tool_calls,
-                                         "mcp_ours": mcp_ours, "mcp_bare": mcp_bare, "mcp_clients": mcp_clients}
+                                         "mcp_ours": mcp_ours, "mcp_bare": mcp_bare, "mcp_clients": mcp_clients, "watched": watched, "charts": charts,
+                                         "counted_calls": counted_calls}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]](**json.loads(sys.argv[2]))

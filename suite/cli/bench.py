@@ -17,6 +17,7 @@ KINDS = {
     "gateway": ("the gateway beside the same calls without it, and beside the LiteLLM proxy", 5),
     "memory": ("saving and recalling at up to a million turns, recall on a question set, and a backup while people write", 3),
     "tools": ("securing a tool call: in process, over MCP beside a bare server of the SDK, in the sandbox; and kills amid calls", 5),
+    "monitoring": ("what watching costs and how soon it tells: rounds, counted requests beside uncounted, thirty days on disk, alerts, log lines", 5),
     "durability": ("kills at random moments, the same on SQLite and PostgreSQL, and the restore drill: nothing may be lost", 10),
     "knowledge": ("indexing beside bare fastembed, retrieval among 100,000 chunks, memory, and the same job by LlamaIndex", 3),
 }
@@ -74,6 +75,8 @@ def _measured(args: argparse.Namespace) -> list[dict[str, Any]]:
         from suite.benchmark.memory import memory as measure
     elif args.kind == "tools":
         from suite.benchmark.tools import tools as measure
+    elif args.kind == "monitoring":
+        from suite.benchmark.monitoring import monitoring as measure
     elif args.kind == "durability":
         from suite.benchmark.durability import durability as measure
     else:
