@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_stack import FakeStack
+from fake_stack import TOKEN, FakeStack
 from openai_stage import until
 
 from suite.bench import throwaway
@@ -235,12 +235,14 @@ def test_the_runbook_passes_on_the_stack_that_runs(running: Any, tmp_path: Path)
     assert report.verdict == "pass" and [result.id for result in report.results] == [check.id for check in CHECKS], report
 
 
-def test_one_address_stands_for_the_ports_that_a_stack_of_ours_has(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, target = running
-    monkeypatch.setenv("SESAME", target.token)
-    urls = {"api-gateway": target.urls["api-gateway"], "monitoring": target.urls["monitoring"], "dashboard": "http://127.0.0.1:9"}
-    found = begin("phase3_monitoring", start=lambda *_, **__: None, base_urls=urls, token_env="SESAME")  # type: ignore[arg-type]
-    assert found._target is not None and set(found._target.urls) == {name for name in urls if name in {"api-gateway", *stack.ports}}
+def test_one_address_stands_for_the_ports_that_a_stack_of_ours_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME", TOKEN)
+    stack = FakeStack()
+    stack.host = lambda: {**FakeStack.host(stack), "ports": {"monitoring": 9}}  # type: ignore[method-assign]
+    with stack.served() as urls:
+        watching = dict.fromkeys(("monitoring", "alerts", "dashboard"), "http://127.0.0.1:9")
+        found = begin("phase3_monitoring", start=lambda *_, **__: None, base_urls=urls | watching, token_env="SESAME")  # type: ignore[arg-type]
+    assert found._target is not None and set(found._target.urls) == {*urls, "monitoring"}
     found._target.close()
 
 

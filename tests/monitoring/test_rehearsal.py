@@ -12,6 +12,7 @@ from rule_scene import Scene
 
 from suite.errors import BadRequest, NotFound
 from suite.monitoring.alert import FIRING, Alert
+from suite.monitoring.deliver import Outlet
 from suite.monitoring.load_rules import load_rules
 from suite.monitoring.notification import Notification
 from suite.monitoring.notify import Notify
@@ -103,8 +104,13 @@ def markers(came: list[Any], status: str) -> set[str]:
 def test_who_listens_hears_at_once_of_the_beginning_and_the_end(watched: Any) -> None:
     with receiving() as receiver:
         watched.watch.rehearsals.begin("c0ffee", receiver.server_address[1])
-        watched.look("c0ffee")
-        receiver.wait(lambda came: markers(came, "firing") == {"c0ffee"})
+        with receiving() as other:
+            watched.watch.rehearsals.begin("decade", other.server_address[1])
+            watched.look("c0ffee")
+            receiver.wait(lambda came: markers(came, "firing") == {"c0ffee"})
+            watched.watch._listeners.close()  # all that was to be told has been
+            assert other.came == []
+        watched.watch._listeners = Outlet("rehearsal", watched.watch.rehearsals.send)
         watched.watch.rehearsals.end("c0ffee")
         watched.look()
         receiver.wait(lambda came: markers(came, "resolved") == {"c0ffee"})
