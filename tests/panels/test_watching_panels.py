@@ -36,7 +36,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterato
     opened = suite.start(data_dir=home / "data", models_dir=models_dir, workspace_dir=home, rag_roots=str(home), port_base="auto",
                          monitoring_interval=1)
     opened.collection("notes").add(str(home / "note.md"))
-    until(lambda: "Watchdog" in set(opened.monitoring.alerts()["name"]))
+    until(lambda: "Watchdog" in set(opened.monitoring.alerts()["name"]), 60)
     yield opened
     opened.stop()
 
