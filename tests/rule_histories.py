@@ -87,6 +87,7 @@ SERIES: dict[str, list[Labels]] = {
     "suite_log_lost_total": [HOST],
     "suite_notifications_total": [{**HOST, "sink": sink, "outcome": outcome} for sink in ("mail", "webhook") for outcome in ("sent", "failed")],
     "suite_evaluation_age_seconds": [HOST],
+    "suite_alert_rehearsal": [{**HOST, "marker": "c0ffee"}],
     "probe_started_seconds": [at("rag"), at("qdrant")],
     "probe_level": [at("rag", shelf="a"), at("rag", shelf="b"), at("rag", shelf="ab"), at("qdrant", shelf="a")],
 }

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from suite.errors import PortBusy, SettingsError, StartError
 from suite.settings import Settings, load
@@ -24,8 +25,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = parser.add_subparsers(dest="action", required=True, metavar="action")
     export = group.add_parser("export", help="write the configuration into a folder")
     export.add_argument("folder", type=Path, metavar="DIR")
-    export.add_argument("--prometheus", default=PROMETHEUS, metavar="HOST:PORT", help="where Prometheus will listen (default: %(default)s)")
-    export.add_argument("--alertmanager", default=ALERTMANAGER, metavar="HOST:PORT", help="where Alertmanager will listen (default: %(default)s)")
+    for name, place in (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER)):
+        export.add_argument(f"--{name}", metavar="HOST:PORT", help=f"where it will listen; default: that of {name.upper()}_URL, else {place}")
     export.add_argument("--force", action="store_true", help="move aside what is in the folder and not from an earlier export")
     export.add_argument("--json", action="store_true")
     export.set_defaults(run=run_export)
@@ -37,8 +38,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the bundle and say what is in it."""
-    folder = Path(os.path.abspath(args.folder))
-    files, aside = export(folder, load(), args.prometheus, args.alertmanager, args.force)
+    folder, settings = Path(os.path.abspath(args.folder)), load()
+    files, aside = export(folder, settings, args.prometheus or _at(settings.prometheus_url, PROMETHEUS),
+                          args.alertmanager or _at(settings.alertmanager_url, ALERTMANAGER), args.force)
     if args.json:
         print(json.dumps({"rows": [{"file": name} for name in sorted(files)], "folder": str(folder), "aside": None if aside is None else str(aside)}))
         return 0
@@ -130,6 +132,12 @@ def _where(settings: Settings, prometheus: str, alertmanager: str) -> Any:
     host = "127.0.0.1" if bind in ("0.0.0.0", "") else bind
     targets = {name: f"{host}:{port}" for name, port in ports.items() if name not in SILENT}
     return Where(targets, token, f"{host}:{ports[LOGS]}", prometheus, alertmanager)
+
+
+def _at(url: str, usual: str) -> str:
+    """The HOST:PORT of a URL, or the usual one when there is none."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 80}" if parts.scheme == "http" and parts.hostname else usual
 
 
 def _place(text: str) -> str:

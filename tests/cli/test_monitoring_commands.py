@@ -146,6 +146,11 @@ def test_without_a_running_stack_it_is_what_the_settings_say(tmp_path: Path, mon
     assert 'absent(up{job=\\"rag\\"})' in found["suite.rules.yml"] and 'absent(up{job=\\"monitoring\\"})' not in found["suite.rules.yml"]
     assert "credentials_file" not in found["prometheus.yml"] and "webhook_configs" not in found["alertmanager.yml"]
     assert "http://127.0.0.1:7" in found["grafana/provisioning/datasources/suite.yml"]
+    monkeypatch.setenv("PROMETHEUS_URL", "http://watcher:9")
+    monkeypatch.setenv("ALERTMANAGER_URL", "http://teller:10/")
+    assert main(["monitoring", "export", str(tmp_path / "out")]) == 0
+    found = files(tmp_path / "out")
+    assert "http://watcher:9" in found["grafana/provisioning/datasources/suite.yml"] and '"teller:10"' in found["prometheus.yml"]
     assert not (tmp_path / "data").exists(), "an export makes no data directory"
     for wrong in ("here", "h:0", "h:99999", "a b:1", "http://h:1"):
         assert main(["monitoring", "export", str(tmp_path / "out"), "--prometheus", wrong]) == 2

@@ -97,4 +97,5 @@ def test_what_is_not_known_is_not_counted_as_nothing() -> None:
     found = series(usage, Usage(0.0, "ann", "chat-7b", "m", "s", 3, 11, 0, 4.0, "ok"))
     assert found["suite_llm_first_token_seconds_count", "chat-7b"] == 1 and found["suite_llm_first_token_seconds_sum", "chat-7b"] == 2.0
     assert found["suite_llm_request_seconds_count", "chat-7b"] == 2 and found["suite_llm_tokens_per_second", "chat-7b"] == 5.0
+    assert Usage(0.0, "", "", "", "", 3, 1, 0, 9.0, "ok", None, 4.0).tokens_per_second is None  # of one token there is no speed
     assert ("suite_llm_tokens_per_second", "code-7b") not in series(Usage(0.0, "ann", "code-7b", "m", "s", 3, 1, 0, 4.0, "ok", None, 4.0))

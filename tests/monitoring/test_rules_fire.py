@@ -116,13 +116,15 @@ CASES: dict[str, tuple[list[Row], float, list[Row]]] = {
     "CheckFailed/warning": ([("suite_check_state", [1.0] * 20 + [GONE], {**CHECK, "state": "pass"}),
                              ("suite_check_state", [None] * 20 + [1.0] * 100, {**CHECK, "state": "fail"})], 300,
                             [("suite_check_state", [None] * 20 + [1.0] * 100, {**CHECK, "state": "not-run"})]),
-    "GpuNotUsed/warning": ([(HELD, level(9e9, 4.4e9), {**ON_CARD, "kind": "seen"}), (HELD, level(9e9), {**ON_CARD, "kind": "planned"})], 420,
+    "GpuNotUsed/warning": ([(HELD, level(9e9, 4.4e9), {**ON_CARD, "kind": "seen"}), (HELD, level(9e9), {**ON_CARD, "kind": "planned"}),
+                            (HELD, level(9e9), {**IN_RAM, "kind": "seen"}), (HELD, level(1e9), {**IN_RAM, "kind": "planned"})], 420,
                            [(HELD, level(9e9, 4.5e9), {**ON_CARD, "kind": "seen"}), (HELD, level(9e9), {**ON_CARD, "kind": "planned"}),
                             (HELD, level(0), {**IN_RAM, "kind": "seen"}), (HELD, level(9e9), {**IN_RAM, "kind": "planned"})]),
     "LogSilent/warning": ([("suite_log_last_line_age_seconds", level(0, 301), {})], 300, [("suite_log_last_line_age_seconds", level(0, 300), {})]),
     "LogLinesLost/warning": ([("suite_log_lost_total", once(1), {})], 300, [("suite_log_lost_total", level(7), {})]),
     "NotificationsFailing/warning": ([("suite_notifications_total", once(1), {"sink": "mail", "outcome": "failed"})], 300,
                                      [("suite_notifications_total", once(1), {"sink": "mail", "outcome": "sent"})]),
+    "AlertRehearsal/warning": ([("suite_alert_rehearsal", level(0, 1), {"marker": "c0ffee"})], 300, [("suite_alert_rehearsal", level(0), {"marker": ""})]),
     "EvaluationStalled/critical": ([("suite_evaluation_age_seconds", level(1, 121), {})], 300, [("suite_evaluation_age_seconds", level(1, 120), {})]),
 }
 

@@ -52,6 +52,7 @@ def test_an_unfinished_a_damaged_or_a_foreign_notebook_counts_for_nothing(series
     (tmp_path / "20260101T000002Z-phase2_health.ipynb").write_text('{"cells": [], "metadata": {}}')
     (tmp_path / "20260101T000003Z-phase2_health.ipynb").write_text('{"metadata": {"suite": {"verdict": "pass"}}}')  # of an older version
     write(tmp_path, "mine", P2_1="fail")
+    (tmp_path / "20260101T000004Z-phase2_health.ipynb").symlink_to(tmp_path / "pruned")  # listed, and gone when it is looked at
     assert seen(series) == ({"P2.1": "2 pass"}, {"phase2_health": 0})
     for number in range(MOST_UNFINISHED):
         (tmp_path / f"20260102T00000{number}Z-phase2_health.ipynb").write_text("[]")
