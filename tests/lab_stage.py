@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 TOKEN = "a-token-of-this-test"
-SECONDS = 60
+SECONDS = 120
 SETTINGS: dict[str, dict[str, Any]] = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},  # what is out of sight is drawn too

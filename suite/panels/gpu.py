@@ -76,7 +76,8 @@ class GpuPanel(Moving):
         except NotReady:  # nothing is watched in this stack: the machine is seen all the same
             return
         self.models = [(row.model, row.server or "–", row.where, _bytes(row.planned), _bytes(row.seen), row.how) for row in models.itertuples()]
-        most = cells.reindex(cells["ram"].abs().sort_values(ascending=False).index)[:CELLS]
+        moved = cells[cells["ram"] != 0]
+        most = moved.reindex(moved["ram"].abs().sort_values(ascending=False).index)[:CELLS]
         self.cells = [(row.cell, short(row.source, 60), _bytes(row.ram), _bytes(row.gpu)) for row in most.itertuples()]
 
     def _look(self) -> None:

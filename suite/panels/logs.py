@@ -55,9 +55,8 @@ class LogsPanel(Moving):
         return self._later(self._find)
 
     def renew(self) -> None:
-        """Show what has come since."""
-        if self.follow.value:
-            self._more()
+        """Show what has come since, where it is followed."""
+        self._more()
 
     def recovered(self) -> None:
         """Look anew: lines may have come meanwhile."""

@@ -71,7 +71,7 @@ def test_every_panel_is_drawn_and_its_numbers_move(page: Any, tmp_path: Path) ->
     overview, memory, alerts, log = (panel(page, name) for name in PANELS)
     wait_for(page, overview, "['Service status', 'Request rate', 'Response times (p95)', 'Vector search', 'Memory in use', 'Processor in use']"
                              ".every(title => text.includes(title)) && !text.includes('no data yet')")
-    wait_for(page, memory, "text.includes('Processors') && text.includes('Models') && /% full/.test(text)")
+    wait_for(page, memory, "['Processors', 'unattributed', 'Cells that changed the memory most', '% full'].every(words => text.includes(words))")
     wait_for(page, alerts, "text.includes('targets up') && text.includes('rules are looked at')")
     wait_for(page, log, "text.includes('is up, profile smoke')")
     for moving in (overview, memory):  # processor and memory are never the same for long

@@ -21,6 +21,7 @@ from suite.bench import Bench
 from suite.monitoring.gpu import gpus
 from suite.monitoring.scrape import Target
 from suite.panels import live, logs
+from suite.panels.alerts import _keys
 from suite.panels.curves import Curve
 from suite.panels.overview import Chart, _states
 from suite.settings import load
@@ -36,7 +37,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterato
     opened = suite.start(data_dir=home / "data", models_dir=models_dir, workspace_dir=home, rag_roots=str(home), port_base="auto",
                          monitoring_interval=1)
     opened.collection("notes").add(str(home / "note.md"))
-    until(lambda: "Watchdog" in set(opened.monitoring.alerts()["name"]))
+    until(lambda: "Watchdog" in set(opened.monitoring.alerts()["name"]), 60)
     yield opened
     opened.stop()
 
@@ -110,13 +111,26 @@ def test_nonsense_of_a_driver_is_left_out_and_its_names_are_made_legible(bench: 
 
 # ---- alerts ----
 
+def row_of(panel: Any, name: str) -> Any:
+    """The row of an alert."""
+    return panel.rows.children[[row["name"] for row in panel.active].index(name)]
+
+
 def test_what_is_wrong_is_listed_and_a_target_that_does_not_answer_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = suite.panels.alerts(bench)
-    assert panel.said == "" and len(panel.rules) > 35 and "all 10 targets up" in panel._state()[1] and "Watchdog" not in str(panel.active)
-    assert "BackupMissing" in panel.rows.children[0].children[1].value and "PartDown" in panel.all_rules.value
-    first = panel.rows.children[0]
-    panel._look()
-    assert panel.rows.children[0] is first, "a row that stays is the same to whoever clicks it"
+    assert panel.said == "" and len(panel.rules) > 35 and "PartDown" in panel.all_rules.value
+    until(lambda: (panel._look(), "all 10 targets up" in panel._state()[1] and "BackupMissing" in row_of(panel, "BackupMissing").children[1].value)[1])
+    assert "Watchdog" not in str(panel.active)
+
+    def looked_at_again() -> bool:
+        rows, keys = panel.rows.children, _keys(panel.active)
+        panel._look()
+        if keys != _keys(panel.active):
+            return False  # another alert has begun or ended meanwhile
+        assert panel.rows.children is rows, "a row that stays is the same to whoever clicks it"
+        return True
+
+    until(looked_at_again)
     scraper = bench._behind.monitor.scraper
     monkeypatch.setattr(scraper, "targets", (*scraper.targets, Target("ghost", "127.0.0.1:1", "http://127.0.0.1:1/metrics")))
     until(lambda: (panel._look(), [row["job"] for row in panel.down] == ["ghost"])[1])
@@ -127,21 +141,20 @@ def test_what_is_wrong_is_listed_and_a_target_that_does_not_answer_is_named(benc
 
 def test_a_silence_needs_a_reason_holds_for_its_alert_and_is_ended(bench: Bench) -> None:
     panel = suite.panels.alerts(bench)
-    at = [row["name"] for row in panel.active].index("BackupMissing")
-    panel.rows.children[at].children[0].click()
+    row_of(panel, "BackupMissing").children[0].click()
     assert panel.said == "Say why BackupMissing is silenced: the reason is kept with the silence." and len(bench.monitoring.silences()) == 0
     panel.reason.value = "tonight\u202e<b>"
     panel.lasting.value = "30m"
-    panel.rows.children[at].children[0].click()
+    row_of(panel, "BackupMissing").children[0].click()
     until(lambda: len(panel.silences) == 1 and "is silenced until" in panel.said)
     (made,) = bench.monitoring.silences().to_dict("records")
     assert made["matchers"] == ['alertname="BackupMissing"', 'severity="warning"'] and 1700 < (made["until"] - made["begin"]).total_seconds() <= 1800
-    at = [row["name"] for row in panel.active].index("BackupMissing")
-    assert panel.rows.children[at].children[0].disabled and "silenced until" in panel.rows.children[at].children[1].value and panel.reason.value == ""
+    row = row_of(panel, "BackupMissing")
+    assert row.children[0].disabled and "silenced until" in row.children[1].value and panel.reason.value == ""
     assert "tonight\\u202e&lt;b&gt;" in panel.silenced.children[0].children[1].value and "silenced: 1" in panel.twin()[1]
     panel.silenced.children[0].children[0].click()
     until(lambda: panel.silences == [] and panel.said.endswith("is over."))
-    assert not panel.rows.children[at].children[0].disabled and len(bench.monitoring.silences()) == 0
+    assert not row_of(panel, "BackupMissing").children[0].disabled and len(bench.monitoring.silences()) == 0
 
 
 def test_where_nobody_is_told_or_nothing_is_looked_at_it_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
