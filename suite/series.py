@@ -29,10 +29,12 @@ from suite.monitoring.sink import MailSink, WebhookSink
 from suite.monitoring.table import MONITORING, ROWS, SERVERS
 from suite.monitoring.threads import ThreadSeries
 from suite.monitoring.watch import Told, WatchSeries
+from suite.runbooks.series import CheckSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
 
-ALERTS, LOGS = "alerts", "logs"  # ports that give no metrics of their own; their requests are counted at MONITORING
+ALERTS, LOGS, DASHBOARD = "alerts", "logs", "dashboard"
+SILENT = {ALERTS, LOGS, DASHBOARD}  # ports that give no metrics of their own; their requests are counted at MONITORING
 
 
 class WatchSettings(Protocol):
@@ -54,6 +56,7 @@ class Measured(Protocol):
     """What is asked of a stack."""
 
     data: Path
+    settings: Any
     parts: Mapping[str, Any]
     audit: Any
     actors: Any
@@ -72,9 +75,10 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
     given: list[tuple[str, Any]] = [
         ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
         ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy, stack.clock)),
-        (MONITORING, HostSeries(stack.data)), (MONITORING, ThreadSeries()), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
-        (MONITORING, BackupSeries(stack.backups.standing)),
-        (MONITORING, MaintainerSeries(parts["memory-maintainer"], stack.clock)), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+        *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+    given += [(MONITORING, series) for series in (
+        HostSeries(stack.data), ThreadSeries(), GpuSeries(cards), ModelMemorySeries(models), CheckSeries(stack.settings.reports_dir, stack.clock),
+        BackupSeries(stack.backups.standing), MaintainerSeries(parts["memory-maintainer"], stack.clock))]
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
         given.append(("qdrant", VectorSeries(parts["qdrant"].stats)))
     given += [(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready))) for name, part in parts.items()]
@@ -85,7 +89,7 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
 
 def unwatched(settings: WatchSettings) -> set[str]:
     """The ports that are not opened because these settings switch off what they serve."""
-    return {MONITORING, ALERTS} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
+    return {MONITORING, ALERTS, DASHBOARD} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
 
 
 def watching(monitor: Monitor | None, log: FileLog) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     Raises SettingsError for rules and panels that cannot work, StorageError when what was seen before cannot be read.
     """
     own = {MONITORING: f"/metrics/{MONITORING}"}
-    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in (ALERTS, LOGS)]
+    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in SILENT]
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
     dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,

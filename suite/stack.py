@@ -68,6 +68,7 @@ from suite.tools.sandbox import Sandbox, Sessions
 from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.trail import Trail
+from suite.usage.accounts import Accounts
 from suite.usage.ledger import Ledger
 from suite.usage.record import CANCELLED, FALLBACK, OK, Usage
 from suite.vectors.part import open_store
@@ -145,6 +146,7 @@ class Stack:
         self.storage: Storage = open_storage(s.database_url, data / "sqlite", keep=partial(before_migration, data / "backups"))
         self._closers.append(self.storage.close)
         self.usage = Ledger(self.storage)
+        self.accounts = Accounts(self.usage, lambda: [row["name"] for row in self.loaded() if row["loaded"]])
         self._closers.append(self.usage.close)
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
