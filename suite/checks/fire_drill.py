@@ -66,7 +66,8 @@ def fire_drill(fire: Fire, throwaway: Throwaway) -> Fired:
     # a backup at its hour would be one that the drill did not ask for
     far = f"{datetime.now() + timedelta(hours=12):%H:%M}"
     try:
-        with fire_host.at_rest(), listening() as listener, throwaway(clock=clock, alert_webhook_url=listener.url, memory_backup_cron=far, **fire.settings) as (stack, target):
+        with (fire_host.at_rest(), listening() as listener,
+              throwaway(clock=clock, alert_webhook_url=listener.url, memory_backup_cron=far, **fire.settings) as (stack, target)):
             scene = Scene(stack, target, clock, listener, burning=burning)
             try:
                 with closing(target):
@@ -130,8 +131,8 @@ def _drilled(fire: Fire, rule: Rule, scene: Scene) -> str:
 
 def _arrives(scene: Scene, rule: Rule, seconds: float, times: int) -> None:
     if not _seen(scene, lambda: len(_alerts(scene, rule, "firing")) >= times, seconds * times):
-        state = next((row["state"] for row in scene.stack.monitor.rules() if row["name"] == rule.name and row["labels"]["severity"] == rule.severity), "")
-        raise Failed(f"it was {state or 'unknown'} after {seconds * times:.0f} s, and "
+        states = {(row["name"], row["labels"]["severity"]): row["state"] for row in scene.stack.monitor.rules()}
+        raise Failed(f"it was {states[rule.name, rule.severity]} after {seconds * times:.0f} s, and "
                      f"{len(_alerts(scene, rule, 'firing'))} of {times} notifications arrived")
 
 

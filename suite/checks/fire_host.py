@@ -13,6 +13,7 @@ from suite.monitoring import hostinfo
 
 GB = 10**9
 TOTAL = 1000 * GB
+ALL_LAYERS = 99
 
 
 class Machine:
@@ -78,6 +79,23 @@ def card(used: float = 0.2, celsius: int = 40) -> Cause:
     return cause
 
 
+@contextmanager
+def unused_card(scene: Scene) -> Iterator[None]:
+    """The chat model is to lie on a card, and after its load no more of the card is used than before."""
+    server = scene.stack.parts["inference-chat"]
+    asked = {name: value for name, value in vars(server.settings).items() if name != "source"} | {"chat_n_gpu_layers": ALL_LAYERS}
+    with card()(scene):
+        with bent(server, "settings", type(server.settings)(asked, server.settings.source)):
+            _reload(server)
+        yield
+        _reload(server)
+
+
+def _reload(server: Any) -> None:
+    server.unload()
+    server.load()
+
+
 FIRES = (
     Fire("HostMemoryLow/warning", "reported", "the system said that 10 % of the memory are available", memory(0.1)),
     Fire("HostMemoryLow/critical", "reported", "the system said that 3 % of the memory are available", memory(0.03)),
@@ -86,5 +104,6 @@ FIRES = (
     Fire("DiskBytesLow/warning", "reported", "the system said that 15 GB of the disk are free", disk(15 * GB)),
     Fire("DiskBytesLow/critical", "reported", "the system said that 1 GB of the disk is free", disk(GB)),
     Fire("GpuMemoryHigh/warning", "reported", "the driver told of a card that is 95 % full", card(used=0.95)),
+    Fire("GpuNotUsed/warning", "reported", "the driver told of a card that was no fuller after a model was loaded onto it", unused_card),
     Fire("GpuHot/warning", "reported", "the driver told of a card of 92 °C", card(celsius=92)),
 )

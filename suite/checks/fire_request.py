@@ -28,7 +28,7 @@ def fail_requests(count: int) -> Callable[[Scene], None]:
     """Answer some requests to the chat server, and refuse `count` for want of a model."""
     def act(scene: Scene) -> None:
         server = scene.stack.parts["inference-chat"]
-        scene.ask_all(ENOUGH, lambda _: scene.call("GET", "inference-chat", "/props"))
+        scene.ask_all(ENOUGH, lambda _: scene.chat("inference-chat"))
         server.unload()
         scene.ask_all(count, lambda _: scene.chat("inference-chat"))
         server.load()

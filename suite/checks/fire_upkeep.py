@@ -1,4 +1,4 @@
-"""Fire drills of the rules about memory, its maintainer, and backups."""
+"""Fire drills of the rules about memory, its maintainer, backups, and what reports say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,31 @@ def unsynced(scene: Scene) -> Iterator[None]:
 
     memory = scene.stack.parts["memory-api"]
     with bent(scene.stack.parts["qdrant"], "upsert", refuse):
-        memory.remember("When does the ferry leave?", "At noon.", project="fire-drill")
+        memory.remember("When does the ferry leave?", "At noon.")
         with scene.stack.storage.begin() as connection:
             connection.exec_driver_sql(f"UPDATE memories SET created = created - {HOUR}")
         yield
     memory.sync()
 
 
+@contextmanager
+def failed_check(scene: Scene) -> Iterator[None]:
+    """The newest report of phase 2 says that a check failed; then there is one that says that it passed."""
+    _report(scene, "fail", 1)
+    yield
+    _report(scene, "pass", 2)
+
+
+def _report(scene: Scene, state: str, number: int) -> None:
+    at, folder = scene.clock(), Path(scene.stack.settings.reports_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {"at": at, "checks": [{"check": "P2.3", "phase": 2, "state": state}]}
+    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    (folder / f"{stamp}-{number}-phase2_health.ipynb").write_text(json.dumps({"metadata": {"suite": said}}), encoding="utf-8")
+
+
 FIRES = (
+    Fire("CheckFailed/warning", "reported", "the newest report said that P2.3 failed", failed_check),
     Fire("MemoryNotSynced/warning", "caused", "the vector store took nothing, and a turn has waited for an hour", unsynced),
     Fire("MaintainerStalled/critical", "caused", "the maintainer hung, and its last heartbeat was an hour old", hung),
     Fire("MaintainerJobFailed/warning", "caused", "the daily backup found a file in the place of its folder", no_folder),

@@ -1,4 +1,5 @@
-"""`suite drill`: break one thing per check on a throw-away stack and demand that the check turns red. Exit 0 all red, 1 not, 2 could not run."""
+"""`suite drill`: break one thing per check on a throw-away stack and demand that the check turns red; `suite drill alerts`: have each alert rule
+fire and end. Exit 0 all red, 1 not, 2 could not run."""
 
 from __future__ import annotations
 
@@ -10,17 +11,24 @@ from typing import Any
 
 from suite.errors import SuiteError
 
+ALERTS = "alerts"
+
 
 def add(subparsers: Any) -> None:
     """Declare the command and its options."""
-    parser = subparsers.add_parser("drill", help="prove that checks can fail", description=__doc__)
-    parser.add_argument("checks", nargs="*", metavar="CHECK", help="a phase (P2) or single checks (P2.3); default: all")
+    parser = subparsers.add_parser("drill", help="prove that checks can fail, and alerts fire", description=__doc__)
+    parser.add_argument("checks", nargs="*", metavar="CHECK",
+                        help="a phase (P2) or single checks (P2.3), default: all; or `alerts`, and perhaps names of alert rules (PartDown)")
     parser.add_argument("--json", action="store_true", help="print one object {\"rows\": [...]} instead of lines")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Drill what was asked for, one stack per check, and keep the record in the reports directory."""
+    """Drill what was asked for, one stack per check or rule; the record of checks is kept in the reports directory."""
+    return _alerts(args, args.checks[1:]) if args.checks[:1] == [ALERTS] else _checks(args)
+
+
+def _checks(args: argparse.Namespace) -> int:
     from tqdm.auto import tqdm
 
     from suite.bench import throwaway
@@ -51,4 +59,35 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{row.id} was not proven red: {row.why}", file=sys.stderr)
     else:
         print(f"{red} of {len(rows)} proven red; recorded in {settings.reports_dir / 'drills.json'}")
+    return 0 if red == len(rows) else 1
+
+
+def _alerts(args: argparse.Namespace, names: list[str]) -> int:
+    from tqdm.auto import tqdm
+
+    from suite.bench import throwaway
+    from suite.checks.fire_drill import choose_fires, fire_drills
+    from suite.settings import load
+
+    try:
+        chosen = choose_fires(names)
+        with tqdm(total=len(chosen), desc="drill", unit="rule", disable=args.json) as bar:
+            def announce(done: Any) -> None:
+                bar.update()
+                if not args.json:
+                    fire = done.fire
+                    bar.write(f"{fire.rule}  {'fired and ended' if done.red else 'NOT PROVEN'}  {fire.how}: {fire.sentence}: {done.why}")
+
+            rows = fire_drills(chosen, partial(throwaway, profile="smoke", models_dir=str(load().models_dir)), announce)
+    except SuiteError as error:
+        print(f"suite drill could not run: {error}", file=sys.stderr)
+        return 2
+    red = sum(row.red for row in rows)
+    if args.json:
+        print(json.dumps({"rows": [row.to_dict() for row in rows]}, ensure_ascii=False))
+        for row in rows:
+            if not row.red:
+                print(f"{row.fire.rule} was not proven: {row.why}", file=sys.stderr)
+    else:
+        print(f"{red} of {len(rows)} alert rules fired, were told, and ended")
     return 0 if red == len(rows) else 1

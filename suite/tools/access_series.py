@@ -17,8 +17,8 @@ from suite.monitoring.table import ROWS, counter_family, gauge_family
 DECISION = "suite_approval_decision_seconds"
 _ROLES = "SELECT role, COUNT(*) FROM actors WHERE active GROUP BY role"
 # what nobody decided in time is expired, whatever the row says
-_STATES = ("SELECT CASE WHEN state IN ('pending', 'approved') AND expires <= ? THEN 'expired' ELSE state END AS now, COUNT(*), MIN(requested) "
-           "FROM approvals GROUP BY now")
+_STATES = ("SELECT CASE WHEN state IN ('pending', 'approved') AND expires <= ? THEN 'expired' ELSE state END AS now, COUNT(*), MIN(requested), "
+           "SUM(CASE WHEN state = 'pending' THEN 1 ELSE 0 END) FROM approvals GROUP BY now")
 _DECIDED = ("SELECT CASE WHEN state = 'rejected' THEN 'rejected' ELSE 'approved' END AS decision, decided - requested FROM approvals "
             "WHERE decided IS NOT NULL AND decided_by <> '' AND state <> 'cancelled'")
 
@@ -49,12 +49,13 @@ class AccessSeries(Collector):
 
     def _approvals(self) -> Iterator[Metric]:
         now = self._clock()
-        found = {state: (count, since) for state, count, since in self._rows(_STATES, now)}
+        found = {state: row for state, *row in self._rows(_STATES, now)}
         family = gauge_family("suite_approvals")
         for state in STATES:
-            family.add_metric((state,), found.get(state, (0, 0))[0])
+            family.add_metric((state,), found.get(state, (0,))[0])
         yield family
-        yield counter_family("suite_approval_expired_total", found.get("expired", (0, 0))[0])
+        # a grant that nobody used is expired, too, but somebody did decide
+        yield counter_family("suite_approval_expired_total", int(found["expired"][2]) if "expired" in found else 0)
         yield gauge_family("suite_approval_oldest_pending_seconds", max(0.0, now - found["pending"][1]) if "pending" in found else 0.0)
 
     def _decisions(self) -> Metric:

@@ -61,6 +61,27 @@ def test_drill_refuses_a_check_that_does_not_exist(capsys: pytest.CaptureFixture
     assert "P7" in capsys.readouterr().err
 
 
+def test_drill_has_alert_rules_fire_and_end(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["drill", "alerts", "AlertRehearsal", "--json"])
+    printed = capsys.readouterr()
+    rows = json.loads(printed.out)["rows"]
+    assert [(row["id"], row["red"], row["how"]) for row in rows] == [("AlertRehearsal/warning", True, "caused")], printed.err
+    assert status == 0
+
+
+def test_drill_of_an_alert_that_does_not_arrive_exits_1_and_of_one_that_does_not_exist_2(
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["drill", "alerts", "PartUp"]) == 2
+    assert "PartUp" in capsys.readouterr().err
+    monkeypatch.setenv("LLAMA_CTX", "nonsense")
+    assert main(["drill", "alerts", "AlertRehearsal"]) == 2
+    monkeypatch.delenv("LLAMA_CTX")
+    monkeypatch.setenv("ALERTMANAGER_ENABLED", "false")
+    assert main(["drill", "alerts", "AlertRehearsal"]) == 1
+    printed = capsys.readouterr()
+    assert "NOT PROVEN" in printed.out + printed.err and "0 of 1 alert rules" in printed.out
+
+
 def test_bench_measures_a_cold_run_and_prints_it_beside_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["bench", "phase2", "--rounds", "1", "--json"])
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -28,6 +28,18 @@ def test_requests_are_counted_by_part_route_and_status() -> None:
     assert seen[("suite_request_seconds_bucket", (("le", "0.03"), *labels))] == 3
 
 
+def test_what_fails_first_is_counted_from_zero() -> None:
+    """Else no rule can tell how fast the failures of a route grow that was only ever answered well."""
+    metrics = Metrics()
+    metrics.observe("rag", "rag", "/query", 200, 0.02)
+    seen = samples(metrics)
+    found = {dict(labels)["status"]: value for (name, labels), value in seen.items() if name == "suite_requests_total"}
+    assert found == {"200": 1.0, "500": 0.0, "502": 0.0, "503": 0.0}
+    metrics.observe("rag", "rag", "/query", 503, 0.02)
+    metrics.observe("rag", "rag", "/query", 200, 0.02)
+    assert samples(metrics)[("suite_requests_total", (("part", "rag"), ("route", "/query"), ("status", "503")))] == 1
+
+
 def test_readiness_is_asked_at_the_moment_of_the_scrape() -> None:
     metrics, states = Metrics(), iter([good(), bad("The store is gone.")])
     metrics.registry("qdrant").register(ReadySeries("qdrant", lambda: next(states)))

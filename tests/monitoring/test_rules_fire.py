@@ -72,7 +72,9 @@ CASES: dict[str, tuple[list[Row], float, list[Row]]] = {
                             histogram("suite_llm_request_seconds", REPLY, 5, 8, 2, 50, alias="chat")),
     "FirstTokenSlow/warning": (histogram("suite_serving_first_token_seconds", FIRST, 0.5, 8, 2, 20), 300 + 90 + 120,
                                histogram("suite_serving_first_token_seconds", FIRST, 0.5, 0, 0.4, 20)),
-    "BreakerOpen/critical": ([("suite_gateway_breaker", level(0, 2), {"server": "chat"})], 360, [("suite_gateway_breaker", level(0, 1), {"server": "chat"})]),
+    # where few ask, a breaker is half-open most of the time: it is tried again with the next request, and opens again
+    "BreakerOpen/critical": ([("suite_gateway_breaker", [0.0] * CHANGE + [2.0, 1.0, 1.0] * 80, {"server": "chat"})], 360,
+                             [("suite_gateway_breaker", [0.0, 0.0, 0.0, 2.0] * 60, {"server": "chat"})]),
     "QueueDeep/warning": ([("suite_serving_queue_depth", level(0, 33), {})], 420, [("suite_serving_queue_depth", level(0, 32), {})]),
     "SearchSlow/warning": (histogram("suite_retrieval_stage_seconds", STAGE, 0.05, 8, 2, 1.5, stage="search"), 300 + 75 + 120,
                            histogram("suite_retrieval_stage_seconds", STAGE, 0.05, 8, 2, 1.5, stage="llm")),
