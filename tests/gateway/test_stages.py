@@ -99,3 +99,11 @@ def test_what_is_not_known_is_not_counted_as_nothing() -> None:
     assert found["suite_llm_request_seconds_count", "chat-7b"] == 2 and found["suite_llm_tokens_per_second", "chat-7b"] == 5.0
     assert Usage(0.0, "", "", "", "", 3, 1, 0, 9.0, "ok", None, 4.0).tokens_per_second is None  # of one token there is no speed
     assert ("suite_llm_tokens_per_second", "code-7b") not in series(Usage(0.0, "ann", "code-7b", "m", "s", 3, 1, 0, 4.0, "ok", None, 4.0))
+
+
+def test_the_first_failures_of_an_alias_are_counted_from_zero() -> None:
+    """Else no rule can tell how fast they grow."""
+    ok, failed = Usage(0.0, "ann", "chat-7b", "m", "s", 3, 11, 0, 4.0, "ok"), Usage(0.0, "ann", "chat-7b", "", "", 0, 0, 0, 4.0, "NotReady")
+    found = series(ok)
+    assert (found["suite_llm_requests_total", "chat-7b", "", "NotReady"], found["suite_llm_requests_total", "chat-7b", "", "UpstreamError"]) == (0, 0)
+    assert series(ok, failed, failed)["suite_llm_requests_total", "chat-7b", "", "NotReady"] == 2

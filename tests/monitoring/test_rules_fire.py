@@ -9,6 +9,8 @@ from rule_scene import GONE, Scene
 
 from suite.monitoring.alerts import Alerts
 from suite.monitoring.load_rules import load_rules
+from suite.monitoring.table import ROWS
+from suite.serving.count import FIRST_TOKEN_BUCKETS_S
 
 LONG, EVERY, CHANGE = 240, 15, 20  # scrapes, seconds between two, the scrape at which things change (300 s)
 HOST = {"job": "monitoring", "instance": "host:9090"}
@@ -141,6 +143,13 @@ def scene(rows: list[Row]) -> Scene:
 def first_firing(key: str, rows: list[Row]) -> float | None:
     alerts, store = Alerts([RULES[key]]), scene(rows)
     return next((moment for moment in range(0, LONG * EVERY, EVERY) if alerts.evaluate(store, moment).fired), None)
+
+
+def test_the_limit_of_a_quantile_is_one_that_its_buckets_tell_apart() -> None:
+    """Else what lasts a little longer than the bucket below counts as slow: of 1.1 s a histogram of 1 and 3 s would say 2.9 s."""
+    limits = {rule.key: (rule.threshold, ROWS[rule.metric].buckets) for rule in RULES.values() if rule.quantile is not None}
+    limits["FirstTokenSlow/warning"] = (RULES["FirstTokenSlow/warning"].threshold, FIRST_TOKEN_BUCKETS_S)
+    assert len(limits) >= 4 and [key for key, (limit, buckets) in limits.items() if limit not in buckets] == []
 
 
 @pytest.mark.parametrize("key", [key for key in CASES if key != "PartMissing/critical"])

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from suite.monitoring import scrape
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
 from suite.monitoring.recent import Recent
+from suite.monitoring.rule import Matcher
 from suite.monitoring.scrape import MOST_IN_FAMILY, Scraper, Target
 
 
@@ -82,7 +83,7 @@ def test_what_a_target_gives_is_kept_with_the_labels_of_a_scraper(scraper: Scrap
     assert found.up and found.error == "" and 0 < found.seconds < 5
     metrics.observe("rag", "rag", "/query", 200, 0.2)
     scraper.scrape()
-    (series,) = recent.select("suite_requests_total", (), 0, math.inf)
+    (series,) = recent.select("suite_requests_total", (Matcher("status", "=", "200"),), 0, math.inf)
     assert series.labels == {"part": "rag", "route": "/query", "status": "200", "job": "rag", "instance": "here:1"}
     assert series.values.tolist() == [1, 2] and values(recent, "up", job="rag", instance="here:1") == [1, 1]
     assert values(recent, "suite_request_seconds_bucket", le="0.3") == [1, 2] and values(recent, "suite_request_seconds_bucket", le="0.1") == [0, 0]
@@ -100,10 +101,10 @@ def test_a_target_that_does_not_give_its_metrics_is_down_and_its_series_end(scra
     (found,) = scraper.scrape()
     assert not found.up and says in found.error and port.target.url in found.error
     assert values(recent, "up") == [1, 0]
-    first, second = values(recent, "suite_requests_total")
+    first, second = values(recent, "suite_requests_total", status="200")
     assert first == 1 and math.isnan(second)  # as Prometheus marks what is gone
     scraper.scrape()
-    assert len(values(recent, "suite_requests_total")) == 2  # once
+    assert len(values(recent, "suite_requests_total", status="200")) == 2  # once
 
 
 def test_a_port_that_nobody_serves_is_down(metrics: Metrics, recent: Recent) -> None:
@@ -138,7 +139,7 @@ def test_a_label_with_values_without_end_is_refused_and_named_once(scraper: Scra
     with caplog.at_level(logging.ERROR):
         scraper.scrape()
         scraper.scrape()
-    assert "exploded" not in recent.names() and values(recent, "suite_requests_total") == [1, 1]
+    assert "exploded" not in recent.names() and values(recent, "suite_requests_total", status="200") == [1, 1]
     assert [record.getMessage() for record in caplog.records] == [
         f"exploded of rag has {MOST_IN_FAMILY + 1} series and is not kept: one of its labels has values without end"]
 
