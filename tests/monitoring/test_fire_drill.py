@@ -122,6 +122,18 @@ def test_an_alert_that_goes_on_is_no_proof(throwaway: Throwaway) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_an_end_that_is_told_to_nobody_is_no_proof(throwaway: Throwaway) -> None:
+    @contextmanager
+    def muted_then(scene: Scene) -> Iterator[None]:
+        with ROWS["AlertRehearsal/warning"].cause(scene):
+            yield
+        scene.stack.monitor.watch._deliver.close()
+
+    done = fire_drill.fire_drill(replace(ROWS["AlertRehearsal/warning"], cause=muted_then), throwaway)
+    assert not done.red and "nobody was told that it is over" in done.why
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_watchdog_that_goes_on_to_arrive_is_no_proof(throwaway: Throwaway) -> None:
     done = fire_drill.fire_drill(replace(ROWS["Watchdog/none"], cause=once(lambda scene: None)), throwaway)
     assert not done.red and "went on to arrive" in done.why
