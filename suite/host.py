@@ -20,6 +20,7 @@ from suite.http.client import Client
 PORTS = {
     "api-gateway": 8000, "inference-chat": 8001, "rag": 8002, "embedding": 8003, "inference-code": 8004,
     "memory-api": 8005, "mcp-server": 8020, "security-admin": 8021, "qdrant": 6333, "monitoring": 9090, "alerts": 9093, "logs": 3100,
+    "dashboard": 3001,
 }
 PARTS = ("mcp-server", "api-gateway", "rag", "embedding", "inference-chat", "inference-code", "qdrant", "memory-api", "memory-maintainer")
 RECORD_SECONDS = 20  # how long a host may hold the lock before its record must be there
@@ -169,5 +170,6 @@ def choose_ports(port_base: str) -> dict[str, int]:
             raise StartError(f"SUITE_PORT_BASE is {port_base!r} but must be a whole number or `auto`.") from None
     ports = {part: port + base for part, port in PORTS.items()}
     if not all(0 < port < 65_536 for port in ports.values()):
-        raise StartError(f"SUITE_PORT_BASE {base} leads to port {max(ports.values())}; choose a number between -6332 and 57515.")
+        low, high = 1 - min(PORTS.values()), 65_535 - max(PORTS.values())
+        raise StartError(f"SUITE_PORT_BASE {base} leads to port {max(ports.values())}; choose a number between {low} and {high}.")
     return ports

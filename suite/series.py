@@ -32,7 +32,8 @@ from suite.runbooks.series import CheckSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
 
-ALERTS, LOGS = "alerts", "logs"  # ports that give no metrics of their own; their requests are counted at MONITORING
+ALERTS, LOGS, DASHBOARD = "alerts", "logs", "dashboard"
+SILENT = {ALERTS, LOGS, DASHBOARD}  # ports that give no metrics of their own; their requests are counted at MONITORING
 
 
 class WatchSettings(Protocol):
@@ -86,7 +87,7 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
 
 def unwatched(settings: WatchSettings) -> set[str]:
     """The ports that are not opened because these settings switch off what they serve."""
-    return {MONITORING, ALERTS} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
+    return {MONITORING, ALERTS, DASHBOARD} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
 
 
 def watching(monitor: Monitor | None, log: FileLog) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     Raises SettingsError for rules and panels that cannot work, StorageError when what was seen before cannot be read.
     """
     own = {MONITORING: f"/metrics/{MONITORING}"}
-    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in (ALERTS, LOGS)]
+    targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in SILENT]
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
     dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,

@@ -28,7 +28,7 @@ def running(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield bench
     bench.stop()
 
-WATCHING = ("monitoring", "alerts", "logs")
+WATCHING = ("monitoring", "alerts", "logs", "dashboard")
 
 
 def nothing_left(data: Path, before: set[threading.Thread]) -> None:

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import alerts, backups, embedding, gateway, logs, memory, model, monitoring, retrieval, security, tools, usage, vectors
+from suite.http import alerts, backups, dashboard, embedding, gateway, logs, memory, model, monitoring, retrieval, security, tools, usage, vectors
+from suite.http.dashboard import DASHBOARD
 from suite.http.guard import Guard
+from suite.http.login import Logins
 from suite.http.problem import add_problems
 from suite.monitoring.metric import CONTENT_TYPE
 from suite.monitoring.probe import Part, State, bad, good, guarded
@@ -54,7 +56,9 @@ def apps(stack: Served) -> dict[str, Guard]:
         "security-admin": security.app(parts["mcp-server"], stack.admin, stack.sessions),
         "mcp-server": tools.app(parts["mcp-server"], stack.door, stack.settings.bind),
     }
-    guarded_apps = {name: _guarded(stack, name, app, MONITORING) for name, app in _watching(stack).items()}
+    # browsers send a cookie to all ports of a machine, so its name tells stacks apart
+    logins = None if stack.monitor is None else Logins(stack.key.matches, f"suite-{stack.address(DASHBOARD).rpartition(':')[2]}")
+    guarded_apps = {name: _guarded(stack, name, app, MONITORING, logins) for name, app in _watching(stack, logins).items()}
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
@@ -65,11 +69,12 @@ def apps(stack: Served) -> dict[str, Guard]:
     return guarded_apps
 
 
-def _watching(stack: Served) -> dict[str, FastAPI]:
-    """The ports that are no parts: the log, and where monitoring is on what it saw and what is told."""
+def _watching(stack: Served, logins: Logins | None) -> dict[str, FastAPI]:
+    """The ports that are no parts: the log, and where monitoring is on what it saw, the page about it, and what is told."""
     made = {"logs": (logs.app(stack.log), stack.log.ready)}
-    if stack.monitor is not None:
+    if stack.monitor is not None and logins is not None:
         made[MONITORING] = (monitoring.app(stack.monitor, stack.address), stack.monitor.ready)
+        made[DASHBOARD] = (dashboard.app(stack.monitor, logins), stack.monitor.ready)
         if stack.settings.alertmanager_enabled:
             made["alerts"] = (alerts.app(stack.monitor.watch), stack.monitor.watch.ready)
     for app, ready in made.values():
@@ -77,11 +82,12 @@ def _watching(stack: Served) -> dict[str, FastAPI]:
     return {name: app for name, (app, _) in made.items()}
 
 
-def _guarded(stack: Served, name: str, app: FastAPI, target: str) -> Guard:
+def _guarded(stack: Served, name: str, app: FastAPI, target: str, logins: Logins | None = None) -> Guard:
     """The app behind its door; its requests are counted at that target of whoever scrapes."""
     add_problems(app)
+    page = {"signed_in": logins.known, "open_paths": dashboard.OPEN} if logins is not None and name == DASHBOARD else {}
     return Guard(app, name, stack.key.matches, stack.settings.bind, partial(stack.observe, target),
-                 stack.door if name in KNOWING else None)
+                 stack.door if name in KNOWING else None, **page)
 
 
 def _add_questions(app: FastAPI, port: str, part: Part, metrics: Any) -> None:

@@ -30,13 +30,13 @@ class Guard:
     """ASGI layer around one app. `matches` says whether a token is ours; `observe(part, path, status, seconds)` counts the request.
 
     With a `door` the API keys of actors open the port too, and routes find who called in `request.state.caller`. `request.state.trusted` says
-    whether it is the kernel's owner.
+    whether it is the kernel's owner. `signed_in` says so of a Cookie header, for a port that has a page; `open_paths` need neither.
     """
 
     def __init__(self, app: Asgi, part: str, matches: Callable[[str], bool], bind: str, observe: Callable[[str, str, int, float], None],
-                 door: Door | None = None) -> None:
+                 door: Door | None = None, signed_in: Callable[[str], bool] | None = None, open_paths: frozenset[str] = frozenset()) -> None:
         self.app, self.part, self.matches, self.observe, self.door = app, part, matches, observe, door
-        self.hosts = LOOPBACK | {bind}
+        self.hosts, self.signed_in, self.open_paths = LOOPBACK | {bind}, signed_in, OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -74,13 +74,15 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":  # compared as text: nothing that is sent here is parsed
             return Denied(f"Origin {origin[:80]!r} may not call this port; there is no CORS here."), 403
-        if path not in OPEN_PATHS and caller is None:
+        if path not in self.open_paths and caller is None:
             return Denied("A bearer token is needed; its file is named in run/host.json of the data directory."), 401
         return None, 0
 
     async def _caller(self, headers: dict[str, str]) -> Caller | None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         token = token if scheme.lower() == "bearer" else headers.get("api-key", "")  # api-key: what Qdrant's clients send
+        if not token and self.signed_in is not None and self.signed_in(headers.get("cookie", "")):
+            return Caller("", client="http")
         if not token or (self.door is None and not self.matches(token)):
             return None
         if self.door is None:

@@ -39,14 +39,15 @@ def step_for(seconds: float, interval: float) -> float:
 
 
 def draw(panel: Panel, samples: Samples, at: Any, semantics: Semantics = PROMETHEUS_3) -> list[Line]:
-    """The lines of a panel at these moments, in the order of its queries and of their labels; those that have no value at all are left out."""
-    lines = []
+    """The lines of a panel at these moments, in the order of its queries and of their names; those that have no value at all are left out."""
+    lines: list[Line] = []
     for query in panel.queries:
-        found = values_at(query, samples, at, semantics)
-        for labels in sorted(found):
-            there = ~np.isnan(found[labels])
+        found = []
+        for labels, values in values_at(query, samples, at, semantics).items():
+            there = ~np.isnan(values)
             if there.any():
-                lines.append(Line(fill(query.legend, "", dict(labels), 0.0), dict(labels), at[there], found[labels][there]))
+                found.append(Line(fill(query.legend, "", dict(labels), 0.0), dict(labels), at[there], values[there]))
+        lines += sorted(found, key=lambda line: (line.name, sorted(line.labels.items())))
     return lines
 
 

@@ -11,6 +11,7 @@ import alertmanager_stage
 import prometheus_stage
 import pytest
 from alertmanager_stage import receiving
+from fake_stack import FakeStack
 from openai_stage import until
 from watching_stage import Watcher, free_port, watching
 
@@ -64,6 +65,25 @@ def test_they_pass_on_a_stack_that_a_prometheus_watches(scene: Any) -> None:
     told = [alert for _, body in scene.receiver.came for alert in body["alerts"] if alert["labels"]["alertname"] == "AlertRehearsal"]
     assert "firing" in {alert["status"] for alert in told}
     assert not any("Authorization" in headers and scene.target.token in headers["Authorization"] for headers, _ in scene.receiver.came)
+
+
+def foreign(scene: Any, urls: dict[str, str], **more: str) -> Target:
+    """A stack of another make, of which nothing is known but who watches it."""
+    return Target({**urls, "monitoring": f"{scene.watcher.server.http.base_url}", **more})
+
+
+def test_a_stack_of_another_make_is_asked_by_its_own_prometheus_and_alertmanager(scene: Any) -> None:
+    with FakeStack(foreign=True).served() as urls:
+        target = foreign(scene, urls, alerts=scene.manager)
+        assert run("P3.4", target).state == "pass"
+        result = run("P3.6", target)
+        assert result.state == "pass" and {item["name"]: item["met"] for item in result.conditions}["fired"] is None, result.why
+        target.close()
+        scene.receiver.wait(lambda came: any(alert["labels"].get("alertname") == "AlertRehearsal" for _, body in came for alert in body["alerts"]))
+        nobody = foreign(scene, urls)
+        result = run("P3.6", nobody)
+        nobody.close()
+    assert result.state == "fail" and "name it as alerts in base_urls" in result.why
 
 
 def renamed(watcher: Watcher) -> int:

@@ -124,7 +124,7 @@ CASES: dict[str, tuple[list[Row], float, list[Row]]] = {
     "LogLinesLost/warning": ([("suite_log_lost_total", once(1), {})], 300, [("suite_log_lost_total", level(7), {})]),
     "NotificationsFailing/warning": ([("suite_notifications_total", once(1), {"sink": "mail", "outcome": "failed"})], 300,
                                      [("suite_notifications_total", once(1), {"sink": "mail", "outcome": "sent"})]),
-    "AlertRehearsal/warning": ([("suite_alert_rehearsal", level(0, 1), {"marker": "m"})], 300, [("suite_alert_rehearsal", level(0), {"marker": "m"})]),
+    "AlertRehearsal/warning": ([("suite_alert_rehearsal", level(0, 1), {"marker": "c0ffee"})], 300, [("suite_alert_rehearsal", level(0), {"marker": ""})]),
     "EvaluationStalled/critical": ([("suite_evaluation_age_seconds", level(1, 121), {})], 300, [("suite_evaluation_age_seconds", level(1, 120), {})]),
 }
 
