@@ -119,10 +119,14 @@ def test_what_differs_on_cards(shell: Shell, before: Cards, after: Cards, gpu: i
     assert watch.rows()[0].gpu == gpu and sizes.closed == 1
 
 
-def test_opening_twice_looks_once_and_without_a_notebook_there_is_nothing(shell: Shell, watch: CellWatch) -> None:
+def test_opening_twice_looks_once_and_without_a_notebook_there_is_nothing(shell: Shell) -> None:
+    opened: list[Sizes] = []
+    watch = CellWatch(shell, lambda: opened.append(Sizes()) or opened[-1])
+    watch.open()
     watch.open()
     shell.run()
-    assert len(watch.rows()) == 1
+    watch.close()
+    assert len(watch.rows()) == 1 and [one.closed for one in opened] == [1]
     nowhere = CellWatch(None, Sizes)
     nowhere.open()
     nowhere.close()
