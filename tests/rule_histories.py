@@ -86,7 +86,6 @@ SERIES: dict[str, list[Labels]] = {
     "suite_log_last_line_age_seconds": [HOST],
     "suite_log_lost_total": [HOST],
     "suite_notifications_total": [{**HOST, "sink": sink, "outcome": outcome} for sink in ("mail", "webhook") for outcome in ("sent", "failed")],
-    "suite_alert_rehearsal": [{**HOST, "marker": "m"}],
     "suite_evaluation_age_seconds": [HOST],
     "suite_alert_rehearsal": [{**HOST, "marker": "c0ffee"}],
     "probe_started_seconds": [at("rag"), at("qdrant")],

@@ -80,7 +80,6 @@ TABLE: dict[str, Metric] = {
     "suite_log_last_line_age_seconds": Metric("gauge", "seconds"),
     "suite_log_lost_total": Metric("counter", "count"),
     "suite_notifications_total": Metric("counter", "count", ("sink", "outcome")),
-    "suite_alert_rehearsal": Metric("gauge", "state", ("marker",)),
     "suite_evaluation_age_seconds": Metric("gauge", "seconds"),
     "suite_alert_rehearsal": Metric("gauge", "state", ("marker",)),
 }
