@@ -22,7 +22,7 @@ from suite.knowledge.record import RETRIEVERS
 from suite.memory.feed import Feeding
 from suite.monitoring.cells import CellWatch
 from suite.monitoring.log_follow import Following
-from suite.monitoring.log_query import Moment
+from suite.monitoring.log_query import Moment, utc_seconds
 from suite.monitoring.monitoring import Monitoring
 from suite.monitoring.request_context import enter_call
 from suite.runbooks import run as runbooks
@@ -33,6 +33,7 @@ from suite.storage.place import open_data_dir
 from suite.tools.desk import ApprovalsFace
 from suite.tools.toolbox import Toolbox
 from suite.tools.trail import TrailFace
+from suite.usage.frame import advice_frame, frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,6 +165,19 @@ class Bench:
         face = self._live(self._behind.logs)
         asked = {"since": since, "until": until, "level": level, "service": service, "contains": contains, "request_id": request_id, "n": n}
         return face.follow(**asked) if follow else face.read(**asked)
+
+    def usage(self, since: Moment = "7d", by: str | Sequence[str] = "", n: int = 10_000) -> pd.DataFrame:
+        """Requests to models, the newest `n` since a moment: at (UTC), who, alias, model, server, tokens, seconds and its stages, outcome.
+
+        Never what was said. With `by` (who, alias, model, server, outcome, day, hour; several with commas) they are added up instead: requests,
+        success (answered, of those that nobody cancelled), fallbacks, cancelled, failed, tokens, and of the answered ones p50 and p95 of their
+        seconds, until the first piece (first) and in the server's queue. Days and hours are of the host's time zone. Raises BadRequest, StorageError.
+        """
+        return frame(self._live(self._behind.accounts), utc_seconds(since, "since") or 0.0, by, n)
+
+    def advice(self, since: Moment = "30d") -> pd.DataFrame:
+        """What the usage since a moment suggests to change: kind, about (an alias or a server), sentence, and the numbers that it rests on."""
+        return advice_frame(self._live(self._behind.accounts), utc_seconds(since, "since") or 0.0)
 
     def run(self, runbook: str, **parameters: Any) -> runbooks.Report:
         """Execute a runbook against this stack and archive it; gives a Report with verdict, path and checks."""

@@ -20,6 +20,7 @@ from suite.http.remote_logs import RemoteLogs
 from suite.http.remote_memory import RemoteMemory
 from suite.http.remote_monitor import RemoteMonitor
 from suite.http.remote_tools import RemoteTools
+from suite.http.remote_usage import RemoteAccounts
 from suite.monitoring.table import MONITORING
 from suite.settings import Settings
 
@@ -46,6 +47,7 @@ class Guest:
     backups: RemoteBackups
     monitor: RemoteMonitor | None
     logs: RemoteLogs
+    accounts: RemoteAccounts
     _clients: dict[str, Client]
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -99,7 +101,7 @@ def join(record: HostRecord, settings: Settings, version: str, attach: bool) -> 
     watched = RemoteMonitor(clients[MONITORING], clients.get("alerts")) if MONITORING in clients else None
     guest = Guest(record, gateway, RemoteKnowledge(clients["rag"]), RemoteMemory(clients["memory-api"]), RemoteTools(clients["mcp-server"]),
                   RemoteApprovals(clients["mcp-server"]), RemoteTrail(clients["mcp-server"]), RemoteEmbedder(clients["embedding"]),
-                  RemoteBackups(clients["api-gateway"]), watched, logs, clients, stopped)
+                  RemoteBackups(clients["api-gateway"]), watched, logs, RemoteAccounts(clients["api-gateway"]), clients, stopped)
     deadline = time.monotonic() + START_SECONDS
     while guest.status()["host"]["starting"]:
         if time.monotonic() > deadline:

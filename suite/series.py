@@ -18,6 +18,7 @@ from suite.monitoring.gpu import Glance, gpus
 from suite.monitoring.hostinfo import GpuSeries, HostSeries
 from suite.monitoring.load_dashboards import load_dashboards
 from suite.monitoring.load_rules import load_rules
+from suite.monitoring.log import FileLog
 from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.model_memory import ModelMemory, ModelMemorySeries, resident, with_rest
 from suite.monitoring.monitor import Monitor
@@ -27,6 +28,7 @@ from suite.monitoring.sink import MailSink, WebhookSink
 from suite.monitoring.table import MONITORING, ROWS, SERVERS
 from suite.monitoring.threads import ThreadSeries
 from suite.monitoring.watch import Told, WatchSeries
+from suite.runbooks.series import CheckSeries
 from suite.tools.access_series import AccessSeries
 from suite.vectors.series import VectorSeries
 
@@ -53,6 +55,7 @@ class Measured(Protocol):
     """What is asked of a stack."""
 
     data: Path
+    settings: Any
     parts: Mapping[str, Any]
     audit: Any
     actors: Any
@@ -70,9 +73,10 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
     given: list[tuple[str, Any]] = [
         ("api-gateway", BreakerSeries(parts["api-gateway"])), ("embedding", EmbeddingSeries(parts["embedding"])),
         ("memory-api", MemorySeries(parts["memory-api"].series)), ("mcp-server", AccessSeries(stack.audit, stack.actors.policy)),
-        (MONITORING, HostSeries(stack.data)), (MONITORING, ThreadSeries()), (MONITORING, GpuSeries(cards)), (MONITORING, ModelMemorySeries(models)),
-        (MONITORING, BackupSeries(stack.backups.standing)),
-        (MONITORING, MaintainerSeries(parts["memory-maintainer"])), *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+        *((name, ServingSeries(parts[name].stats)) for name in SERVERS)]
+    given += [(MONITORING, series) for series in (
+        HostSeries(stack.data), ThreadSeries(), GpuSeries(cards), ModelMemorySeries(models), CheckSeries(stack.settings.reports_dir),
+        BackupSeries(stack.backups.standing), MaintainerSeries(parts["memory-maintainer"]))]
     if hasattr(parts["qdrant"], "stats"):  # a server by URL has metrics of its own
         given.append(("qdrant", VectorSeries(parts["qdrant"].stats)))
     given += [(name if name in PORTS else MONITORING, ReadySeries(name, partial(guarded, part.ready))) for name, part in parts.items()]
@@ -84,6 +88,12 @@ def give_series(metrics: Metrics, stack: Measured) -> Callable[[], list[ModelMem
 def unwatched(settings: WatchSettings) -> set[str]:
     """The ports that are not opened because these settings switch off what they serve."""
     return {MONITORING, ALERTS, DASHBOARD} if not settings.monitoring_enabled else set() if settings.alertmanager_enabled else {ALERTS}
+
+
+def watching(monitor: Monitor | None, log: FileLog) -> dict[str, Any]:
+    """What holds of three settings in a running stack: whether it is watched, whether anybody is told, days that lines of the log are kept."""
+    return {"monitoring_enabled": monitor is not None, "alertmanager_enabled": monitor is not None and monitor.watch.telling,
+            "loki_retention": log.reader.days}
 
 
 def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settings: WatchSettings, mail: Callable[[str, str], None],

@@ -54,7 +54,7 @@ from suite.monitoring.probe import Part, guarded
 from suite.monitoring.table import MONITORING
 from suite.monitoring.tracing import open_tracing
 from suite.runbooks.execute import execute
-from suite.series import give_series, monitor, unwatched
+from suite.series import give_series, monitor, unwatched, watching
 from suite.serving.catalog import profile
 from suite.serving.residence import Residence
 from suite.serving.server import ModelServer
@@ -68,6 +68,7 @@ from suite.tools.sandbox import Sandbox, Sessions
 from suite.tools.series import ToolSeries
 from suite.tools.shelf import Shelf
 from suite.tools.trail import Trail
+from suite.usage.accounts import Accounts
 from suite.usage.ledger import Ledger
 from suite.usage.record import CANCELLED, FALLBACK, OK, Usage
 from suite.vectors.part import open_store
@@ -144,6 +145,7 @@ class Stack:
         self.storage: Storage = open_storage(s.database_url, data / "sqlite", keep=partial(before_migration, data / "backups"))
         self._closers.append(self.storage.close)
         self.usage = Ledger(self.storage)
+        self.accounts = Accounts(self.usage, lambda: [row["name"] for row in self.loaded() if row["loaded"]])
         self._closers.append(self.usage.close)
         self.key = create_key(token_folder(data / "run", runtime_dir(), data))
         self._closers.append(self.key.remove)
@@ -329,6 +331,7 @@ class Stack:
                 "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
                 "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
+                "watching": watching(self.monitor, self.log),
                 **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url")}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:

@@ -78,12 +78,17 @@ SERIES: dict[str, list[Labels]] = {
     "suite_host_memory_bytes": [{**HOST, "kind": "available"}, {**HOST, "kind": "total"}],
     "suite_host_cpu_ratio": [HOST],
     "suite_host_disk_bytes": [{**HOST, "kind": "free"}, {**HOST, "kind": "total"}],
+    "suite_check_state": [{**HOST, "check": check, "phase": "2", "state": state} for check in ("P2.1", "P2.2") for state in ("pass", "fail")],
+    "suite_model_memory_bytes": [{**HOST, "server": f"inference-{role}", "model": "m", "where": where, "kind": kind} for role in ("chat", "code")
+                                 for where in ("ram", "gpu") for kind in ("seen", "planned")],
     "suite_gpu_memory_bytes": [{**HOST, "gpu": gpu, "kind": kind} for gpu in ("0", "1") for kind in ("used", "total")],
     "suite_gpu_temperature_celsius": [{**HOST, "gpu": "0"}],
     "suite_log_last_line_age_seconds": [HOST],
     "suite_log_lost_total": [HOST],
     "suite_notifications_total": [{**HOST, "sink": sink, "outcome": outcome} for sink in ("mail", "webhook") for outcome in ("sent", "failed")],
+    "suite_alert_rehearsal": [{**HOST, "marker": "m"}],
     "suite_evaluation_age_seconds": [HOST],
+    "suite_alert_rehearsal": [{**HOST, "marker": "c0ffee"}],
     "probe_started_seconds": [at("rag"), at("qdrant")],
     "probe_level": [at("rag", shelf="a"), at("rag", shelf="b"), at("rag", shelf="ab"), at("qdrant", shelf="a")],
 }
@@ -204,7 +209,7 @@ def _gauge(rule: Rule, chance: random.Random) -> list[float | None]:
     limit = rule.threshold
     if rule.op in ("==", "!="):
         return list(_spells(chance, [0.0, 1.0, 2.0, limit]))
-    near = [limit, limit * 1.001, limit * 0.999, limit / 2, limit * 2, 0.0]
+    near = [limit, limit * 1.001, limit * 0.999, limit / 2, limit * 2, 0.0] if limit else [0.0, 1.0]
     if rule.age:
         return [-round(value) for value in _spells(chance, near)]
     return [round(value * chance.choice([1.0, 1.0, chance.uniform(0.98, 1.02)]), 6) for value in _spells(chance, near)]

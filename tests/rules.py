@@ -32,7 +32,7 @@ LEVELS = {
     "stack": 16,
     "bench": 17,
     "benchmark": 18,
-    "cli": 19, "kernel": 19, "panels": 19, "magics": 19, "jupyter_tools": 19, "__main__": 20,
+    "cli": 19, "kernel": 19, "panels": 19, "magics": 19, "jupyter_tools": 19, "jupyter_tiles": 19, "__main__": 20,
     "testing": 17,
 }
 OWNERS = {

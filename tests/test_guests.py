@@ -85,6 +85,13 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "backup": "(lambda s, v: (sorted(s.manifest), len(s.files), v.ok, v.points, v.parts))(bench.backups.create(), bench.backups.verify())",
         "standing": "{k: v for k, v in bench.backups.standing().to_dict().items() if k in ('rto_s', 'newest_verified', 'snapshots', 'left_over')}",
         "pruned": "bench.backups.prune().to_dict()",
+        "usage": "bench.usage('2020-01-01')[['who', 'alias', 'model', 'server', 'tokens', 'outcome']].head(3).values.tolist()",
+        "usage as a table": "list(map(str, bench.usage().dtypes)) + bench.usage().columns.tolist()",
+        "usage added up": "(lambda t: [t.columns.tolist(), t[['alias', 'success', 'failed']].values.tolist()])(bench.usage('7d', by='alias'))",
+        "usage by two": "bench.usage(by=['who', 'outcome'])[['who', 'outcome']].values.tolist()",
+        "advice": "bench.advice()[['kind', 'about']].values.tolist()",
+        "memory by model": "bench.monitoring.memory()[['server', 'model', 'where', 'planned', 'how']].fillna(-1).values.tolist()",
+        "no notebook": "bench.monitoring.cells().to_dict('records')",
         "status": "[p['name'] for p in bench.status()['parts']]",
         "models": "bench.models.rows", "models as text": "repr(bench.models)", "models as a table": "bench.models.frame().to_dict()",
     }
@@ -98,6 +105,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "no project": "bench.memory.remember('x', 'y', project='nobody')", "no turn": "bench.memory.edit('0' * 36, reply='x')",
         "no project to chat in": "bench.chat('x', remember=True, project='nobody')", "words only": "bench.chat([], remember=True)",
         "one text": "bench.embed('x')", "no backup": "bench.backups.verify('absent')", "no key": "bench.backups.create('absent.key')", "long text": "bench.embed(['x' * 8001])",
+        "bad since": "bench.usage('soon')", "bad by": "bench.usage(by='prompt')", "bad n": "bench.usage(n=0)", "bad advice": "bench.advice('soon')",
         "stranger": "bench.tools.call('list_files', actor='stranger')",
     }
     for name, code in errors.items():

@@ -54,7 +54,7 @@ def odd(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (work / "note.md").write_text(TEXT, encoding="utf-8")
     values = {
         "models_dir": str(models), "workspace_dir": str(work), "workspace_roots": str(further), "reports_dir": str(folder / "reports"), "bind": "127.0.0.2", "stage": "staging",
-        "log_level": "DEBUG", "loki_retention": 60, "monitoring_interval": 2, "monitoring_days": 7, "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
+        "log_level": "DEBUG", "loki_retention": 60, "monitoring_interval": 2, "monitoring_days": 7, "prometheus_url": "http://127.0.0.1:9", "chat_model": "mine.gguf", "code_model": "other.gguf", "chat_n_gpu_layers": 1, "code_n_gpu_layers": 2,
         "llama_threads": 1, "llama_ctx": 512, "llama_batch": 64, "api_gateway_chat_model": "talk", "api_gateway_code_model": "program",
         "embedding_threads": 1, "embedding_max_texts": 20, "embedding_max_chars": 200, "rag_topk": 2, "rag_chunk_size": 16, "rag_chunk_overlap": 0,
         "rag_context_tokens": 40, "rag_cache_hours": 0.0,

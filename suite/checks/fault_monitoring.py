@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from suite.checks.fault import Fault, Stack
 from suite.errors import StorageError
+from suite.monitoring.dashboard import Line
 from suite.monitoring.table import MONITORING
 
 
@@ -60,6 +62,62 @@ def close_log(stack: Stack) -> None:
 def close_alerts(stack: Stack) -> None:
     """Stop listening on the port of alerts."""
     stack.servers.close("alerts")
+
+
+def open_dashboard(stack: Stack) -> None:
+    """Let any token open the dashboard."""
+    stack.servers.app("dashboard").matches = lambda token: True
+
+
+def set_default_password(stack: Stack) -> None:
+    """Let everybody sign in who tries the password that dashboards come with."""
+    logins = stack.servers.app("dashboard").signed_in.__self__
+    honest = logins._matches
+    logins._matches = lambda token: token == "admin" or honest(token)
+
+
+def close_dashboard(stack: Stack) -> None:
+    """Stop listening on the dashboard's port."""
+    stack.servers.close("dashboard")
+
+
+def lose_dashboards(stack: Stack) -> None:
+    """Let there be no dashboard, as where a folder of them was not read."""
+    stack.monitor.dashboards = lambda: []
+
+
+def kill_source(stack: Stack) -> None:
+    """Let the history refuse to be read under the dashboard."""
+    def chart(*_: Any) -> Any:
+        raise StorageError("The history cannot be read; a drill does that.")
+
+    stack.monitor.chart = chart
+
+
+def bend_chart(stack: Stack, change: Callable[[int, list[Line]], list[Line]]) -> None:
+    """Change the lines of each panel."""
+    honest = stack.monitor.chart
+    stack.monitor.chart = lambda uid, panel, begin, end, step: change(panel, honest(uid, panel, begin, end, step))
+
+
+def empty_panel(stack: Stack) -> None:
+    """Let one panel have a query that finds nothing."""
+    bend_chart(stack, lambda panel, lines: [] if panel == 4 else lines)
+
+
+def no_numbers(stack: Stack) -> None:
+    """Let one panel's newest value be none."""
+    def spoilt(line: Line) -> Line:
+        values = line.values.copy()
+        values[-1] = math.nan
+        return replace(line, values=values)
+
+    bend_chart(stack, lambda panel, lines: [spoilt(line) for line in lines] if panel == 3 else lines)
+
+
+def rename_panel(stack: Stack) -> None:
+    """Rename what the panel about processors shows."""
+    rename(stack, "suite_host_cpu_ratio")
 
 
 def stop_target(stack: Stack) -> None:
@@ -154,7 +212,7 @@ def kill_sink(stack: Stack) -> None:
 
 def mute_alerts(stack: Stack) -> None:
     """Look at the rules and tell nobody."""
-    stack.monitor.watch._telling = False
+    stack.monitor.watch.telling = False
 
 
 def keep_firing(stack: Stack) -> None:
@@ -169,6 +227,14 @@ RENAMED_HOST = Fault("the machine's memory was measured under another name", ren
 RENAMED_PROCESS = Fault("the kernel's memory was measured under another name", rename_process)
 CLOSED_LOG = Fault("the log's port was closed", close_log)
 CLOSED_ALERTS = Fault("the port of alerts was closed", close_alerts)
+OPEN_DASHBOARD = Fault("any token opened the dashboard", open_dashboard)
+DEFAULT_PASSWORD = Fault("the password admin opened the dashboard", set_default_password)
+CLOSED_DASHBOARD = Fault("the dashboard's port was closed", close_dashboard)
+LOST_DASHBOARDS = Fault("the dashboard listed nothing", lose_dashboards)
+DEAD_SOURCE = Fault("the dashboard's source could not be read", kill_source)
+EMPTY_PANEL = Fault("a panel's query found nothing", empty_panel)
+NO_NUMBERS = Fault("a panel's newest value was no number", no_numbers)
+RENAMED_PANEL = Fault("what a panel shows was measured under another name", rename_panel)
 STOPPED_TARGET = Fault("the port of retrieval was closed", stop_target)
 LOST_TARGET = Fault("retrieval was no target any more", lose_target)
 STRANGE_TARGET = Fault("a target was added that cannot exist", add_strange_target)

@@ -37,6 +37,16 @@ def lax_mode(stack: Stack) -> None:
     switch(stack, security_mode="legacy")
 
 
+def tell_nobody(stack: Stack) -> None:
+    """Look at alert rules and tell nobody."""
+    stack.monitor.watch.telling = False
+
+
+def keep_briefly(stack: Stack) -> None:
+    """Count lines of the log as deleted after a week."""
+    stack.log.reader.days = 7
+
+
 def open_door(stack: Stack) -> None:
     """Let any token open the port of the memory."""
     stack.servers.app("memory-api").matches = lambda token: True
@@ -96,6 +106,8 @@ ROLES_OFF = Fault("roles were left aside", roles_off)
 APPROVALS_OFF = Fault("sensitive calls went ahead without an approval", approvals_off)
 LIMITS_OFF = Fault("nobody's calls were limited", limits_off)
 LAX_MODE = Fault("approval was asked for CRITICAL tools only", lax_mode)
+UNTOLD_ALERTS = Fault("nobody was told of alerts", tell_nobody)
+BRIEF_LOG = Fault("lines of the log were kept for a week", keep_briefly)
 OPEN_DOOR = Fault("any token opened the memory's port", open_door)
 FOREIGN_HOST = Fault("the gateway answered to another Host", foreign_host)
 LOOSE_FILE = Fault("everybody could read the database", loose_file)

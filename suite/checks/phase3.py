@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from suite.checks import fault_monitoring as fault
 from suite.checks.check import Check, Observation
 from suite.checks.phase3_alert import alert_delivery
+from suite.checks.phase3_dashboard import access, panels
 from suite.checks.target import Target, told
 from suite.checks.trace import MARK, marker
 from suite.checks.watched import NO_STACK, UNMEASURED, Server, Watched, moment_of, newest, wait_for, watched
@@ -136,15 +137,22 @@ def _servers(target: Target, there: Watched) -> list[tuple[str, Server | None, s
     def of_alertmanager(server: Server) -> Any:
         return server.json("/api/v2/status")["versionInfo"]["version"]
 
-    logs = Server("logs", lambda method, path, **options: target.call(method, "logs", path, **options)) if "logs" in target.urls else None
     asked: list[tuple[str, Server | None, str, Callable[[Server], Any]]] = [
         ("metrics store", there.store, "/-/ready", lambda _: there.reading.build().version),
-        ("log store", logs, "/ready", lambda server: server.json("/loki/api/v1/status/buildinfo")["version"])]
+        ("log store", _of(target, "logs"), "/ready", lambda server: server.json("/loki/api/v1/status/buildinfo")["version"])]
+    if there.ports is not None:
+        asked.append(("dashboard", _of(target, "dashboard"), "/health", lambda server: server.json("/api/dashboards")["version"]))
+    else:
+        asked.append(("dashboard", _of(target, "dashboard"), "/api/health", lambda server: server.json("/api/health")["version"]))
     if there.ports is not None or there.alertmanager is None:
         asked.append(("alert delivery", there.alerts, "/-/ready", of_alertmanager))
     if there.alertmanager is not None:
         asked.append(("alert delivery", there.alertmanager, "/-/ready", of_alertmanager))
     return asked
+
+
+def _of(target: Target, part: str) -> Server | None:
+    return Server(part, lambda method, path, **options: target.call(method, part, path, **options)) if part in target.urls else None
 
 
 def _ask(seen: Observation, role: str, server: Server | None, path: str, version: Callable[[Server], Any]) -> tuple[bool, str]:
@@ -198,6 +206,10 @@ def _lines(target: Target, service: str, text: str, began: float) -> list[str]:
 CHECKS = (
     Check("P3.1", "All roles of monitoring answer with fresh evidence", 3, "monitoring", 2, fault.ENDED_THREAD, roles,
           (fault.STALLED_EVALUATION, fault.RENAMED_HOST, fault.RENAMED_PROCESS, fault.CLOSED_LOG, fault.CLOSED_ALERTS)),
+    Check("P3.2", "The dashboard opens to the token alone, and its source answers", 3, "monitoring", 2, fault.OPEN_DASHBOARD, access,
+          (fault.DEFAULT_PASSWORD, fault.CLOSED_DASHBOARD, fault.LOST_DASHBOARDS, fault.DEAD_SOURCE)),
+    Check("P3.3", "Every panel of the overview shows data", 3, "monitoring", 2, fault.EMPTY_PANEL, panels,
+          (fault.RENAMED_PANEL, fault.ENDED_THREAD, fault.NO_NUMBERS, fault.LOST_DASHBOARDS)),
     Check("P3.4", "Every target is there once and up", 3, "monitoring", 2, fault.STOPPED_TARGET, targets,
           (fault.LOST_TARGET, fault.STRANGE_TARGET, fault.DOUBLED_TARGET, fault.FLAPPING_TARGET)),
     Check("P3.5", "A line of each service is found in the log", 3, "monitoring", 2, fault.STALLED_WRITER, log_lines,

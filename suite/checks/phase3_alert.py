@@ -17,7 +17,6 @@ from suite.errors import NotReady
 from suite.monitoring.reading import Reading
 from suite.monitoring.rehearsal import NAME
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 GROUPED = 60.0  # seconds that an Alertmanager may wait for more of a group before it tells anybody
 DELIVERED = ("alertmanager_notification_requests_total", "alertmanager_notification_requests_failed_total")
 Place = Callable[[], bool]
@@ -62,7 +61,7 @@ def _rehearse(target: Target, there: Watched, seen: Observation) -> None:
     if alerts is None:
         raise NotReady("Nobody is told of alerts in this stack; set ALERTMANAGER_ENABLED=true and start it again.")
     with listening() as listener:
-        near = urlsplit(target.urls["alerts"]).hostname in LOOPBACK
+        near = _near(target.urls["alerts"])
         places = _places(alerts, there, listener if near else None, name)
         began = target.clock()
         alerts.json("/v1/rehearsals", "POST", json={"marker": name, "port": listener.port if near else 0})
@@ -73,6 +72,12 @@ def _rehearse(target: Target, there: Watched, seen: Observation) -> None:
         over = [lambda: not _fires(there.reading, name), *([lambda: listener.told("resolved", name)] if near else []),
                 *([lambda: not _listed(there.alertmanager, name)] if there.alertmanager else [])]
         seen.values["resolved"] = wait_for(lambda: all(is_over() for is_over in over), there.patience)
+
+
+def _near(url: str) -> bool:
+    """Whether the stack is on this machine, so that it reaches a listener of ours."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _post_one(there: Watched, seen: Observation) -> None:

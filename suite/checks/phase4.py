@@ -16,6 +16,7 @@ from suite.checks.target import Target
 from suite.checks.trace import MARK, marker
 
 SWITCHES = ("rbac_enabled", "approvals_enabled", "rate_limit_enabled", "sandbox_enabled")
+WATCHING = ("monitoring_enabled", "alertmanager_enabled", "loki_retention")
 FLOOD = 200  # calls of one tool by one actor within a few seconds: more than any limit lets through
 EVIL = "evil.example"
 PRIVATE = ("run", "sqlite", "backups", "logs", "vectors", "memory")
@@ -32,6 +33,7 @@ def settings(target: Target, seen: Observation) -> None:
     seen.values |= {name: facts.get(name) for name in SWITCHES}
     seen.values["mode_weaker"] = None if mode is None else max(0, mode.ask_from - wanted.ask_from)
     seen.note("effective", stage=stage, wanted_mode=wanted.name, **{name: facts.get(name) for name in (*SWITCHES, "security_mode", "sandbox")})
+    _watching(target, record["host"].get("watching") or {}, seen)
     seen.values["guest_writes"] = _status(target, "write_file", {"path": f"{MARK}.txt", "content": ""}, actor="guest_user")
     with waiting(target) as (status, _):
         seen.values["high_call"] = status
@@ -97,6 +99,14 @@ def _ours(target: Target, seen: Observation) -> dict[str, Any] | None:
     return record
 
 
+def _watching(target: Target, holds: dict[str, Any], seen: Observation) -> None:
+    """The settings of monitoring that hold, and whether it does what they say: targets are looked at, and whoever tells of alerts is ready."""
+    seen.values |= {name: holds.get(name) for name in WATCHING}
+    looked = target.json("GET", "monitoring", "/api/v1/targets")["data"]["activeTargets"] if "monitoring" in target.urls else []
+    seen.values["targets_watched"] = sum(row["health"] == "up" for row in looked)
+    seen.values["alerts_port"] = target.call("GET", "alerts", "/-/ready").status_code if "alerts" in target.urls else None
+
+
 def _status(target: Target, tool: str, arguments: dict[str, Any], actor: str = "") -> int:
     return target.call("POST", "mcp-server", f"/tools/{tool}/call", json=arguments, headers={"X-Actor": actor} if actor else {}).status_code
 
@@ -123,7 +133,7 @@ def _files(data: Path) -> Iterator[Path]:
 
 SECURITY = (
     Check("P4.1", "The security settings are those of the stage, and each does what it says", 4, "security", 3, fault.ROLES_OFF, settings,
-          (fault.APPROVALS_OFF, fault.LIMITS_OFF, fault.LAX_MODE)),
+          (fault.APPROVALS_OFF, fault.LIMITS_OFF, fault.LAX_MODE, fault.UNTOLD_ALERTS, fault.BRIEF_LOG)),
     Check("P4.4", "The security recommendations hold", 4, "security", 3, fault.OPEN_DOOR, recommendations,
           (fault.FOREIGN_HOST, fault.LOOSE_FILE, fault.LOGGED_TOKEN, fault.EDITED_AUDIT)),
 )

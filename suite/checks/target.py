@@ -69,12 +69,13 @@ class Target:
                            part=part) from error
 
     def call_other(self, method: str, url: str, **options: Any) -> httpx.Response:
-        """Send one request to a server that is no part of the stack, such as its Prometheus: it never sees the stack's token.
+        """Send one request as anybody would, without token and cookies: to the stack's Prometheus, or to see whether a door opens.
 
         Raises NotReady when nobody answers.
         """
         if self._plain is None:
             self._plain = httpx.Client(timeout=httpx.Timeout(self.timeout, connect=3.0), trust_env=False, transport=self.transport)
+        self._plain.cookies.clear()
         try:
             return self._plain.request(method, url, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -14,11 +14,12 @@ import httpx
 from suite.checks.target import Target, told
 from suite.errors import NotReady, SuiteError
 from suite.monitoring.load_rules import load_rules
-from suite.monitoring.reading import Reading, reading
+from suite.monitoring.reading import EmbeddedReading, Reading, reading
 from suite.monitoring.rule import Matcher
 
 ROUNDS = 3  # of looking that a check waits for what is new before it is stale
 SLACK = 5.0  # seconds beyond, in which a round is made and kept
+LONGEST = 900.0  # seconds that a check waits at most, however seldom the stack is looked at
 NO_STACK = "this stack is of another make, and base_urls names no Prometheus of it (as monitoring) that could be asked"
 UNMEASURED = ("alerts", "logs", "dashboard")  # ports that give no metrics of their own; their requests are counted at `monitoring`
 
@@ -80,6 +81,7 @@ def moment_of(text: str) -> float:
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether it holds within so many seconds; a refusal meanwhile counts as no."""
+    seconds = min(seconds, LONGEST)
     end, pause = time.monotonic() + seconds, max(0.1, seconds / 60)  # each question is a request that the stack answers, counts and notes
     while True:
         try:
@@ -107,7 +109,8 @@ def _foreign(target: Target) -> Watched | None:
         return None
     store = _own(target, "monitoring")
     manager = _own(target, "alerts") if "alerts" in target.urls else None
-    return Watched(store, _reading(store), None, manager, None, frozenset(), True)
+    found = _reading(store)
+    return Watched(store, found, None, manager, None, frozenset(), not isinstance(found, EmbeddedReading))
 
 
 def _own(target: Target, part: str) -> Server:

@@ -59,7 +59,7 @@ class Attempt:
         self._answering: tuple[Server, Permit] | None = None
         self._stream: ReplyStream | None = None  # the one that is being asked, then the one that answers
         self._stopped, self._settled = threading.Event(), threading.Lock()
-        self._recorded = False
+        self._recorded, self._first_piece, self._in_one = False, None, True
         self._reply: Reply | None = None
         self._error: SuiteError | None = None
 
@@ -76,6 +76,7 @@ class Attempt:
             if stream is None or self._stopped.is_set():  # closed by another thread meanwhile
                 return
             while (piece := self._next(stream)) is not None:
+                self._first_piece, self._in_one = (self._clock() - self._began, True) if self._first_piece is None else (self._first_piece, False)
                 yield piece
             if not self._stopped.is_set():
                 self._reply = self._ended(stream.reply)
@@ -221,11 +222,15 @@ class Attempt:
 
     def _note(self, reply: Reply | None, outcome: str) -> None:
         server = self._answering[0] if self._answering is not None else None
+        timings, seconds = reply.timings if reply else {}, self._clock() - self._began
+        first = self._first_piece
+        if reply and reply.tokens > 1 and self._in_one:  # not its first token, unless the server says when that was
+            first = _stage(timings, "first_token_ms", seconds)
         self._record(Usage(
             at=self._at, who=self.call.who, alias=self.choice.alias, model=reply.model if reply else "", server=server.name if server else "",
             prompt_tokens=reply.prompt_tokens if reply else 0, tokens=reply.tokens if reply else 0,
-            cached=int(reply.timings.get("cache_n", 0)) if reply else 0, seconds=self._clock() - self._began, outcome=outcome,
-        ))
+            cached=int(timings.get("cache_n", 0)), seconds=seconds, outcome=outcome,
+            queue_seconds=_stage(timings, "queue_ms", seconds), first_seconds=first))
 
 
 def _streamed(upstream: Upstream, request: Request) -> ReplyStream:
@@ -245,6 +250,12 @@ def _settle(permit: Permit, error: BaseException) -> None:
         permit.bad(str(error))
     else:
         permit.void()
+
+
+def _stage(timings: dict[str, float], name: str, most: float) -> float | None:
+    """Seconds of one stage as the server says; None where it does not, or says what cannot be."""
+    said = timings.get(name, -1.0) / 1000
+    return said if 0 <= said <= most else None
 
 
 def _short(error: SuiteError) -> str:

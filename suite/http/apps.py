@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from suite.http import alerts, backups, dashboard, embedding, gateway, logs, memory, model, monitoring, retrieval, security, tools, vectors
+from suite.http import alerts, backups, dashboard, embedding, gateway, logs, memory, model, monitoring, retrieval, security, tools, usage, vectors
 from suite.http.dashboard import DASHBOARD
 from suite.http.guard import Guard
 from suite.http.login import Logins
@@ -31,6 +31,7 @@ class Served(Protocol):
     admin: Any
     sessions: Any
     backups: Any
+    accounts: Any
     metrics: Any
     monitor: Any
     log: Any
@@ -61,6 +62,7 @@ def apps(stack: Served) -> dict[str, Guard]:
     embedding.add_embeddings(made["api-gateway"], parts["embedding"])
     _add_host_routes(made["api-gateway"], stack)
     backups.add_backups(made["api-gateway"], stack.backups)
+    usage.add_usage(made["api-gateway"], stack.accounts)
     for name, app in made.items():
         _add_questions(app, name, parts[FRONTS.get(name, name)], stack.metrics)
         guarded_apps[name] = _guarded(stack, name, app, name)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 
+from suite import __version__
 from suite.errors import BadRequest, SettingsError
 from suite.http.login import MOST_BYTES, Logins
 from suite.http.monitoring import as_json
@@ -52,7 +53,7 @@ def app(monitor: Shown, logins: Logins) -> FastAPI:
 
     @served.get("/api/dashboards")
     def dashboards() -> dict[str, Any]:
-        return {"dashboards": monitor.dashboards()}
+        return {"version": __version__, "dashboards": monitor.dashboards()}
 
     @served.get("/api/dashboards/{uid}/panels/{id}/data")
     def data(uid: str, id: int, since: str = "1h") -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Query:
             raise BadRequest(f"level is {level[:40]!r} but must be one of {', '.join(LEVELS)}.", param="level")
         if service and service not in SERVICES:
             raise BadRequest(f"service is {service[:40]!r} but must be one of {', '.join(SERVICES)}.", param="service")
-        begin, end = _seconds(since, "since"), _seconds(until, "until")
+        begin, end = utc_seconds(since, "since"), utc_seconds(until, "until")
         if begin is not None and end is not None and begin > end:
             raise BadRequest(f"since ({moment_text(begin)}) is after until ({moment_text(end)}); exchange them.", param="since")
         return cls(begin, end, LEVELS[LEVELS.index(level.lower()):] if level else LEVELS, service, contains, request_id, n)
@@ -88,7 +88,8 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(made, columns=list(COLUMNS))
 
 
-def _seconds(value: Moment, name: str) -> float | None:
+def utc_seconds(value: Moment, name: str) -> float | None:
+    """The moment that a caller means, in seconds since 1970; None where none was named. Raises BadRequest, which names the parameter."""
     if value is None or value == "":
         return None
     if isinstance(value, timedelta):

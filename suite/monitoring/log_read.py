@@ -26,7 +26,7 @@ class LogReader:
     """Reads the files in `folder` while somebody else writes them; lines of more than `days` ago count as deleted."""
 
     def __init__(self, folder: Path, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
-        self._folder, self._seconds, self._clock = folder, days * DAY, clock
+        self.days, self._folder, self._clock = days, folder, clock
 
     def newest(self, query: Query, before: str = "") -> list[dict[str, Any]]:
         """The newest lines that a query asks for, the oldest of them first; with `before`, a cursor, of those that stood there then."""
@@ -77,7 +77,7 @@ class LogReader:
 
     def _matching(self, query: Query, before: str = "") -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Lines that match with what they say, the newest first."""
-        begin = max(query.since or 0.0, self._clock() - self._seconds)
+        begin = max(query.since or 0.0, self._clock() - self.days * DAY)
         since, until, needles = _text(begin), b"" if query.until is None else _text(query.until), query.needles
         levels, service, old = {level.encode() for level in query.levels}, query.service.encode(), 0
         with ExitStack() as stack:

@@ -22,7 +22,7 @@ REACH = 1.5  # times the limit that the buckets of a histogram reach at least
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric; `unit` is seconds, bytes, ratio, celsius, watts, hertz, state or count (of what, the sentence says).
+    """One metric; `unit` is seconds, bytes, ratio, celsius, watts, hertz, per_second, state or count (of what, the sentence says).
 
     `limit` is the longest that anybody should wait, in seconds: a histogram can tell what is over it.
     """
@@ -67,6 +67,9 @@ TABLE = (
     _row("suite_llm_requests_total", "counter", "api-gateway", "count", "alias model outcome",
          "Replies by how they ended: ok, fallback, cancelled, or the kind of the error."),
     _row("suite_llm_request_seconds", "histogram", "api-gateway", "seconds", "alias", "Seconds until a reply was whole.", 60),
+    _row("suite_llm_first_token_seconds", "histogram", "api-gateway", "seconds", "alias",
+         "Seconds from a request to the first piece of its reply, whoever gave it.", 10),
+    _row("suite_llm_tokens_per_second", "gauge", "api-gateway", "per_second", "alias", "Tokens a second of the last reply, once it had begun."),
     _row("suite_llm_tokens_total", "counter", "api-gateway", "count", "alias kind",
          "Tokens: of prompts that were read (prompt), of prompts found in the cache (cached), and written (predicted)."),
     _row("suite_gateway_breaker", "gauge", "api-gateway", "state", "server", "A model server's breaker: 0 closed, 1 half-open, 2 open."),
@@ -130,6 +133,8 @@ TABLE = (
     _row("suite_backup_restore_seconds", "gauge", MONITORING, "seconds", "", "Seconds that restoring it took (RTO)."),
     _row("suite_backup_snapshots", "gauge", MONITORING, "count", "verified", "Snapshots, by whether they were restored once."),
     _row("suite_backup_bytes", "gauge", MONITORING, "bytes", "", "Bytes that all snapshots take on the disk."),
+    _row("suite_check_state", "gauge", MONITORING, "state", "check phase state", "1 for the state of each check in the newest report that has it."),
+    _row("suite_runbook_age_seconds", "gauge", MONITORING, "seconds", "runbook", "Age of the newest report of a runbook."),
     _row("suite_host_cpu_ratio", "gauge", MONITORING, "ratio", "", "How busy the machine's processors were since the scrape before."),
     _row("suite_host_memory_bytes", "gauge", MONITORING, "bytes", "kind", "The machine's memory: total, and available."),
     _row("suite_host_disk_bytes", "gauge", MONITORING, "bytes", "kind", "The disk of the data directory: total, and free."),

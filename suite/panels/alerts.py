@@ -105,7 +105,7 @@ class AlertsPanel(Moving):
         state, words = self._state()
         self.state.value = f'<div style="line-height:1.5">{render.badge(state)} {escape(words)}</div>'
         if changed:
-            self._redraw()
+            self.moved()
 
     def _state(self) -> tuple[str, str]:
         """A word with a colour, and how things stand in words."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT = 400, 184
+WIDTH = 400
 LEFT, RIGHT, TOP, LOW = 58, 388, 26, 126  # of the area that the lines are drawn in
 POINTS = 200  # of a line, at most: there are not many more pixels
 NAMED = 6  # lines that are drawn; the others are counted
@@ -44,7 +44,7 @@ def curves(title: str, lines: Sequence[Curve], unit: str, span: tuple[float, flo
     largest = sorted(lines, key=lambda line: -(line.last or 0.0))[:NAMED]
     shown = [line for line in lines if line in largest][:NAMED]  # in their own order, so that a line keeps its colour
     top = most or _round_up(max([limit or 0.0, *(value for line in shown for value in line.values if math.isfinite(value))]), unit)
-    parts = [_opening(title, still), _text(4, 14, title, weight=600)]
+    parts = [_opening(title, LOW + 24 + 13 * max(1, -(-len(shown) // 2)), still)]
     for step in range(3):
         y = LOW - (LOW - TOP) * step / 2
         parts.append(f'<path d="M{LEFT} {y:.0f}H{RIGHT}" stroke="currentColor" opacity=".18"/>'
@@ -54,8 +54,7 @@ def curves(title: str, lines: Sequence[Curve], unit: str, span: tuple[float, flo
         y = _height(limit, top)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{RIGHT}" stroke="{LIMIT}" stroke-dasharray="5 3"/>')
     for place, line in enumerate(shown):
-        path = "".join(_path(line, span, top))
-        parts.append(f'<path d="{path}" fill="none" stroke="{COLOURS[place]}" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"/>')
+        parts.append(_drawn(_points(line, span, top), COLOURS[place]))
     parts.append(_legend(shown, len(lines) - len(shown), unit) if lines else _text((LEFT + RIGHT) / 2, (TOP + LOW) / 2 + 4, "no data yet", "middle"))
     return "".join(parts) + "</svg>"
 
@@ -63,7 +62,7 @@ def curves(title: str, lines: Sequence[Curve], unit: str, span: tuple[float, flo
 def amounts(title: str, lines: Sequence[Curve], unit: str, still: bool = False) -> str:
     """The newest values of lines as bars, each with its number; a single value as a number alone."""
     found = [(line.name, line.last) for line in lines if line.last is not None][:2 * NAMED - 4]
-    parts = [_opening(title, still), _text(4, 14, title, weight=600)]
+    parts = [_opening(title, LOW + 37, still)]
     if len(found) == 1:
         parts.append(f'<text x="4" y="70" font-size="34">{escape(figure(found[0][1], unit))}</text>' + _text(4, 92, found[0][0]))
     elif not found:
@@ -124,17 +123,18 @@ def _bytes(value: float) -> str:
     return f"{value:.3g} GiB" if abs(value) < 1000 else f"{value:,.0f} GiB"
 
 
-def _opening(title: str, still: bool) -> str:
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
+def _opening(title: str, height: int, still: bool) -> str:
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
             f'font-family="system-ui,\'Noto Sans KR\',sans-serif" font-size="11" fill="currentColor" style="{STILL if still else ""}max-width:100%">'
-            f"<title>{escape(title)}</title>")
+            f"<title>{escape(title)}</title>" + _text(4, 14, title, weight=600))
 
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most - 1] + "…"
 
 
-def _path(line: Curve, span: tuple[float, float], top: float) -> Iterator[str]:
+def _points(line: Curve, span: tuple[float, float], top: float) -> Iterator[tuple[bool, float, float]]:
+    """Whether a stretch of the line begins there, x, y; a point that is no number, or comes late, ends a stretch."""
     begin, length = span[0], max(span[1] - span[0], 1e-9)
     stride = -(-len(line.times) // POINTS) or 1
     points = [(line.times[place], _peak(line.values[place:place + stride])) for place in range(0, len(line.times), stride)]
@@ -145,10 +145,18 @@ def _path(line: Curve, span: tuple[float, float], top: float) -> Iterator[str]:
         if not math.isfinite(value) or at < begin:
             before = -math.inf
             continue
-        x = LEFT + (RIGHT - LEFT) * min(1.0, (at - begin) / length)
-        verb = "L" if at - before <= GAP * usual else "M"
-        yield f"{verb}{x:.1f} {_height(value, top):.1f}" + ("h.01" if verb == "M" else "")  # a single sample is a dot
+        yield at - before > GAP * usual, LEFT + (RIGHT - LEFT) * min(1.0, (at - begin) / length), _height(value, top)
         before = at
+
+
+def _drawn(points: Iterator[tuple[bool, float, float]], colour: str) -> str:
+    """The line, and a dot where it is now."""
+    found = list(points)
+    if not found:
+        return ""
+    path = "".join(f"{'M' if begins else 'L'}{x:.1f} {y:.1f}" for begins, x, y in found)
+    return (f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linejoin="round"/>'
+            f'<circle cx="{found[-1][1]:.1f}" cy="{found[-1][2]:.1f}" r="2.2" fill="{colour}"/>')
 
 
 def _peak(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The GPU panel: each card's memory with the 90 % line, its load, heat and power, who holds its memory; without a card, processor and memory."""
+"""The GPU panel: each card's memory with the 90 % line, load, heat and power, who holds memory; without a card, the machine's."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
 
 from suite import render
 from suite.bench import Bench
+from suite.errors import NotReady
 from suite.monitoring.gpu import Gpu, gpus
 from suite.panels import curves
 from suite.panels.curves import Curve, figure
-from suite.panels.live import Moving
+from suite.panels.live import Moving, short
 from suite.panels.machine import Look, Machine
 
 EVERY = 3  # ticks between two looks
 MODELS_EVERY = 15  # ticks between two looks at the models
 KEPT = 120  # looks that are drawn: six minutes
 FULL = 0.9  # of a memory: what is planned never goes beyond
-NONE = "This machine has no NVIDIA card, or its driver does not answer. Below are the processor and the memory."
-GONE = "The driver names no card any more; it did when this panel was opened. `nvidia-smi` in a terminal says what it sees."
+NONE = "This machine has no GPU, or no driver that says anything about it. Below are the processor and the memory."
+CELLS = 5  # that changed the memory most
+GONE = "The driver names no card any more; it did when this panel was opened. `nvidia-smi` or `amd-smi` in a terminal says what it sees."
 CARD_COLUMNS = ("card", "memory", "of", "full", "busy", "heat", "power")
 HOLDER_COLUMNS = ("card", "process", "whose", "memory of the card")
 PROCESS_COLUMNS = ("process", "name", "whose", "memory", "share of a core")
-MODEL_COLUMNS = ("model", "server", "state", "file")
+MODEL_COLUMNS = ("model", "server", "where", "planned", "seen", "how")
+CELL_COLUMNS = ("cell", "begins with", "memory", "cards")
 
 
 def gpu(bench: Bench, cards: Callable[[], Iterable[Gpu]] = gpus) -> GpuPanel:
@@ -39,12 +43,13 @@ def gpu(bench: Bench, cards: Callable[[], Iterable[Gpu]] = gpus) -> GpuPanel:
 
 
 class GpuPanel(Moving):
-    """The widgets and what they show: `looks` are the newest looks at the machine, `models` the rows of the models, `said` a sentence of trouble."""
+    """The widgets and what they show: `looks` are the newest looks at the machine, `models` and `cells` who holds memory, `said` a sentence."""
 
     def __init__(self, bench: Bench, cards: Callable[[], Iterable[Gpu]]) -> None:
         super().__init__(bench, "suite-panel-gpu")
         self.looks: deque[Look] = deque(maxlen=KEPT)
         self.models: list[tuple[Any, ...]] = []
+        self.cells: list[tuple[Any, ...]] = []
         self._cards, self._ticks, self._had_cards = cards, 0, False
         self._machine: Machine | None = None
         self.picture, self.tables = widgets.HTML(), widgets.HTML()
@@ -65,8 +70,15 @@ class GpuPanel(Moving):
         self._look()
 
     def _ask_models(self) -> None:
-        rows = [row for row in self._bench.models.rows if row["alias"]]
-        self.models = [(row["model"] or "–", row["server"], row["state"], figure(row["bytes"] or None, "bytes")) for row in rows]
+        watched = self._bench.monitoring
+        try:
+            models, cells = watched.memory(), watched.cells()
+        except NotReady:  # nothing is watched in this stack: the machine is seen all the same
+            return
+        self.models = [(row.model, row.server or "–", row.where, _bytes(row.planned), _bytes(row.seen), row.how) for row in models.itertuples()]
+        moved = cells[cells["ram"] != 0]
+        most = moved.reindex(moved["ram"].abs().sort_values(ascending=False).index)[:CELLS]
+        self.cells = [(row.cell, short(row.source, 60), _bytes(row.ram), _bytes(row.gpu)) for row in most.itertuples()]
 
     def _look(self) -> None:
         if self._machine is None:  # it could not be opened: perhaps now
@@ -76,22 +88,17 @@ class GpuPanel(Moving):
         self.looks.append(look)
         self._had_cards = self._had_cards or bool(look.cards)
         self.picture.value, self.tables.value = self._picture(still=False), self._tables()
-        self._say(self._trouble(look), bad=bool(look.odd) or self._had_cards)
+        self._say("" if look.cards else GONE if self._had_cards else NONE, bad=self._had_cards)
         self.moved()
-
-    def _trouble(self, look: Look) -> str:
-        if look.odd:
-            return f"What cannot be is left out: {'; '.join(look.odd[:3])}{' …' if len(look.odd) > 3 else ''}. It is the driver's own answer."
-        return "" if look.cards else GONE if self._had_cards else NONE
 
     def _picture(self, still: bool) -> str:
         """The bars and charts, as SVG, or as images where they are to last."""
         look = self.looks[-1]
-        bars = [(f"Card {card.index} · {card.name}", _share(card), self._card_words(card)) for card in look.cards]
+        bars = [(f"Card {card.index} · {short(card.name, 60)}", _share(card), _card_words(card)) for card in look.cards]
         bars = bars or [("Memory of the machine", look.share, _filled(look.used, look.total, look.share))]
         shown = []
         for name, share, words in bars:
-            svg = curves.bar(share, FULL, still)
+            svg = curves.bar(0.0 if math.isnan(share) else share, FULL, still)
             shown.append(f'<div style="margin:2px 0">{curves.still(svg, "") if still else svg} <b>{escape(name)}</b>: {escape(words)}</div>')
         charts = []
         for title, lines, most in self._charts():
@@ -111,23 +118,16 @@ class GpuPanel(Moving):
         busy = [Curve(f"card {number}", times, [_of(look, number, _busy) for look in self.looks]) for number in numbers]
         return [("Memory of the cards", memory, True), ("How busy the cards are", busy, False), *machine]
 
-    def _card_words(self, card: Gpu) -> str:
-        facts = [_filled(card.used, card.total, _share(card))]
-        facts += [f"{card.utilisation} % busy"] if card.utilisation is not None else []
-        facts += [figure(card.temperature, "celsius")] if card.temperature is not None else []
-        facts += [figure(card.power, "watts")] if card.power is not None else []
-        return " · ".join(facts)
-
     def _rows(self) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
         """Title, columns and rows of each table below the charts."""
         look, machine = self.looks[-1], self._machine
         assert machine is not None  # a look was made
         holders = [(card.index, one.pid, machine.role(one.pid), figure(one.bytes, "bytes") if one.bytes is not None else "the driver does not say")
-                   for card in look.cards for one in card.processes]
+                   for card in look.cards for one in card.processes or ()]
         processes = [(one.pid, one.name, one.role, figure(one.resident, "bytes"), figure(one.cpu, "ratio")) for one in look.processes]
-        found: list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]] = [("Processes of the stack", PROCESS_COLUMNS, processes),
-                                                                          ("Models", MODEL_COLUMNS, self.models)]
-        return [("Who holds memory of a card", HOLDER_COLUMNS, holders), *found] if look.cards else found
+        found = [("Who holds memory of a card", HOLDER_COLUMNS, holders), ("Models", MODEL_COLUMNS, self.models),
+                 ("Processes of the stack", PROCESS_COLUMNS, processes), ("Cells that changed the memory most", CELL_COLUMNS, self.cells)]
+        return [table for table in found if table[2]]
 
     def _tables(self) -> str:
         inside = "".join(f"<div>{render.table(columns, rows, title=title, whole=4)}</div>" for title, columns, rows in self._rows())
@@ -138,7 +138,7 @@ class GpuPanel(Moving):
         if not self.looks:
             return render.card("GPU and memory", [], note=self.said), f"GPU and memory\n{self.said}"
         look = self.looks[-1]
-        cards = [(card.index, figure(card.used, "bytes"), figure(card.total, "bytes"), figure(_share(card), "ratio"),
+        cards = [(card.index, _bytes(card.used), _bytes(card.total), figure(_share(card), "ratio"),
                   *(figure(value, unit) for value, unit in ((None if card.utilisation is None else card.utilisation / 100, "ratio"),
                                                             (card.temperature, "celsius"), (card.power, "watts")))) for card in look.cards]
         whole = (figure(look.used, "bytes"), figure(look.total, "bytes"), figure(look.share, "ratio"), figure(look.cpu, "ratio"))
@@ -154,12 +154,27 @@ def _of(look: Look, number: int, value: Callable[[Gpu], float]) -> float:
     return next((value(card) for card in look.cards if card.index == number), math.nan)
 
 
-def _filled(used: int, total: int, share: float) -> str:
-    return f"{figure(used, 'bytes')} of {figure(total, 'bytes')}, {figure(share, 'ratio')} full"
+def _card_words(card: Gpu) -> str:
+    """What the driver says of a card, on one line."""
+    facts = [_filled(card.used, card.total, _share(card))]
+    facts += [f"{card.utilisation} % busy"] if card.utilisation is not None else []
+    facts += [figure(card.temperature, "celsius")] if card.temperature is not None else []
+    facts += [figure(card.power, "watts") + (f" of {card.power_limit:.0f}" if card.power_limit else "")] if card.power is not None else []
+    facts += [f"slowed by: {', '.join(card.throttled)}"] if card.throttled else []
+    return " · ".join(facts)
+
+
+def _bytes(size: Any) -> str:
+    """A size; a dash where nobody can say."""
+    return "–" if size is None or pd.isna(size) else figure(size, "bytes")
+
+
+def _filled(used: int | None, total: int, share: float) -> str:
+    return f"{_bytes(used)} of {figure(total, 'bytes')}, {figure(share, 'ratio')} full"
 
 
 def _share(card: Gpu) -> float:
-    return card.used / card.total if card.total else 0.0
+    return math.nan if card.used is None or not card.total else card.used / card.total
 
 
 def _busy(card: Gpu) -> float:

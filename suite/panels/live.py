@@ -125,7 +125,7 @@ class Moving(Live):
 
     def __init__(self, bench: Bench, name: str) -> None:
         super().__init__(bench, name)
-        self._twin_at = time.monotonic()
+        self._twin_at, self._moved = time.monotonic(), False
 
     def close(self) -> None:
         """Renew it no more; what it shows stays, in the saved notebook too."""
@@ -134,11 +134,15 @@ class Moving(Live):
 
     def moved(self) -> None:
         """What is to be called when the picture has changed."""
-        if time.monotonic() - self._twin_at >= TWIN_SECONDS:
+        self._moved = True
+
+    def _renew_once(self) -> None:
+        super()._renew_once()
+        if self._moved and time.monotonic() - self._twin_at >= TWIN_SECONDS:
             self._redraw()
 
     def _redraw(self) -> None:
-        self._twin_at = time.monotonic()
+        self._twin_at, self._moved = time.monotonic(), False
         super()._redraw()
 
 

@@ -29,12 +29,12 @@ def logs(bench: Bench) -> LogsPanel:
 
 
 class LogsPanel(Moving):
-    """The widgets and what they show: `lines` are the rows, newest first, `skipped` how many came too fast to be shown, `said` a sentence."""
+    """The widgets and what they show: `lines` are the rows, newest first, `fast` whether more came at once than are shown, `said` a sentence."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench, "suite-panel-logs")
         self.lines: deque[dict[str, Any]] = deque(maxlen=MOST)
-        self.skipped = 0
+        self.fast = False
         self._following: Following | None = None
         self._reading = threading.Lock()  # what is followed has one reader at a time
         self.level = widgets.Dropdown(options=[(f"{name} and worse", name) for name in LEVELS], value="info", layout={"width": "180px"})
@@ -55,9 +55,8 @@ class LogsPanel(Moving):
         return self._later(self._find)
 
     def renew(self) -> None:
-        """Show what has come since."""
-        if self.follow.value:
-            self._more()
+        """Show what has come since, where it is followed."""
+        self._more()
 
     def recovered(self) -> None:
         """Look anew: lines may have come meanwhile."""
@@ -71,36 +70,40 @@ class LogsPanel(Moving):
     def _wanted(self) -> dict[str, str]:
         return {"level": self.level.value, "service": self.service.value, "contains": self.contains.value}
 
-    def _find(self) -> None:
+    def _find(self, fast: bool = False) -> None:
         mine, wanted = self._next_turn(), self._wanted()
         following = self._bench.logs(follow=True, **wanted) if self.follow.value else None  # first: no line falls in between
         found = self._bench.logs(n=MOST, **wanted).to_dict("records")
         new = following.new().to_dict("records") if following is not None else []
         with self._asked:
             if mine == self._turn:  # nobody has asked again meanwhile
-                self._following, self.skipped, self.lines = following, 0, deque(maxlen=MOST)
+                self._following, self.fast, self.lines = following, fast, deque(maxlen=MOST)
                 self._show([*found, *(row for row in new if row not in found)])
                 self._say("")
                 self.moved()
 
     def _more(self) -> None:
+        new: list[dict[str, Any]] = []
         with self._reading:
             following = self._following
-            new = following.new().to_dict("records") if following is not None else []
+            while following is not None and len(new) < MOST and (more := following.new().to_dict("records")):
+                new += more
+        if len(new) >= MOST:  # whoever reads them one after the other falls behind
+            self._find(fast=True)
+            return
         with self._asked:
             if new and following is self._following:
-                self.skipped += max(0, len(new) - MOST)
                 self._show(new)
                 self.moved()
 
     def _show(self, new: list[dict[str, Any]]) -> None:
-        self.lines.extendleft(new[-MOST:])
+        self.lines.extendleft(new)
         self.count.value = f'<div style="opacity:.75">{escape(self._counted())}</div>'
         self.rows.value = "".join(_line(row) for row in self.lines) or '<div style="opacity:.75">No line fits.</div>'
 
     def _counted(self) -> str:
-        skipped = f" {self.skipped:,} came too fast to be shown; `bench.logs()` has them." if self.skipped else ""
-        return f"{len(self.lines)} lines, the newest first.{skipped}"
+        fast = " More came at once than are shown: `bench.logs()` has them." if self.fast else ""
+        return f"{len(self.lines)} line{'s' * (len(self.lines) != 1)}, the newest first.{fast}"
 
     def twin(self) -> tuple[str, str]:
         """The filters, and the newest of the lines."""

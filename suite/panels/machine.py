@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import psutil
 
-from suite.monitoring.gpu import Gpu, GpuProcess
+from suite.monitoring.gpu import Gpu
 from suite.panels.live import short
 
 FAMILY_SECONDS = 10.0  # between two looks at which children there are: that reads the list of all processes
-HOTTEST, STRONGEST = 150, 2000.0  # °C and W that no card can have
 HOST, CHILD = "this stack's host", "child of the host"
 
 
@@ -38,7 +37,6 @@ class Look:
     total: int
     processes: tuple[Seen, ...]
     cards: tuple[Gpu, ...]
-    odd: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -58,8 +56,7 @@ class Machine:
     def look(self) -> Look:
         """What is so now."""
         memory, at = psutil.virtual_memory(), time.time()
-        cards, odd = _believed(tuple(self._cards()))
-        return Look(at, self._busy(), memory.total - memory.available, memory.total, tuple(self._processes()), cards, odd)
+        return Look(at, self._busy(), memory.total - memory.available, memory.total, tuple(self._processes()), tuple(self._cards()))
 
     def role(self, pid: int) -> str:
         """Whose a process is, seen from the stack; its name where it is none of ours."""
@@ -101,24 +98,3 @@ def _family(host: int) -> list[psutil.Process]:
     except psutil.Error:
         return []
 
-
-def _believed(cards: Sequence[Gpu]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    """The cards without what cannot be, and a phrase for each such answer of the driver."""
-    kept, odd = [], []
-    for card in cards:
-        wrong = {}
-        if card.utilisation is not None and not 0 <= card.utilisation <= 100:
-            wrong["utilisation"] = f"{card.utilisation} % busy"
-        if card.temperature is not None and not 0 < card.temperature < HOTTEST:
-            wrong["temperature"] = f"{card.temperature} °C"
-        if card.power is not None and not 0 <= card.power < STRONGEST:
-            wrong["power"] = f"{card.power:g} W"
-        if card.total <= 0 or not 0 <= card.used <= card.total:
-            odd.append(f"card {card.index} says {card.used} of {card.total} bytes")
-            card = replace(card, total=max(card.total, 0), used=min(max(card.used, 0), max(card.total, 0)))
-        impossible = [one for one in card.processes if one.bytes is not None and not 0 <= one.bytes <= card.total]
-        odd += [f"card {card.index} says {words}" for words in wrong.values()]
-        odd += [f"card {card.index} says that process {one.pid} holds {one.bytes} bytes" for one in impossible]
-        processes = tuple(GpuProcess(one.pid, None) if one in impossible else one for one in card.processes)
-        kept.append(replace(card, processes=processes, **dict.fromkeys(wrong)))
-    return tuple(kept), tuple(odd)

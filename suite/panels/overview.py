@@ -21,6 +21,7 @@ TITLE = "AI Suite Overview"
 SPANS = (("15 minutes", 900), ("1 hour", 3600), ("6 hours", 21_600), ("1 day", 86_400), ("7 days", 604_800))
 EVERY = 3  # ticks between two questions whether there is anything new
 SHORTEST = 60.0  # seconds that are drawn at least, of a stack that has just begun
+NOW = 60  # seconds back, of charts that show no more than the newest values
 PATIENCE = 200  # times the processor time of a look that nothing is looked at again: it takes half a hundredth of a core at most
 COLUMNS = ("chart", "line", "now", "least", "most")
 GOOD, BAD = render.COLOURS["ok"], render.COLOURS["fail"]
@@ -92,7 +93,8 @@ class OverviewPanel(Moving):
         mine, began, watched = self._next_turn(), time.thread_time(), self._bench.monitoring
         dashboard, back = self.dashboard.value, self.span.value
         end, rows = time.time(), watched.dashboards()
-        charts = [Chart(row.title, row.sentence, row.kind, row.unit, _lines(watched.chart(dashboard, row.id, back)))
+        charts = [Chart(row.title, row.sentence, row.kind, row.unit,
+                        _lines(watched.chart(dashboard, row.id, back) if row.kind == "line" else watched.chart(dashboard, row.id, NOW, NOW)))
                   for row in rows[rows["dashboard"] == dashboard].itertuples()]
         if not charts:  # so that whoever knows the dashboards says which there are
             watched.chart(dashboard, 1, back)

@@ -89,7 +89,9 @@ def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seco
         output = nbformat.v4.new_output("display_data", data)
         notebook.cells.append(nbformat.v4.new_markdown_cell(f"## What was not run\n\n{report.trouble}"))
         notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[output], metadata={"tags": ["not-run"]}))
-    notebook.metadata["suite"] = {"runbook": name, "verdict": report.verdict, "seconds": report.seconds, "smoke": report.smoke, "line": report.line}
+    checks = [{"check": each.id, "phase": each.phase, "state": each.state} for each in report.results]
+    notebook.metadata["suite"] = {"runbook": name, "verdict": report.verdict, "seconds": report.seconds, "smoke": report.smoke, "line": report.line,
+                                  "at": time.time(), "checks": checks}
     try:
         nbformat.write(notebook, path)
     except OSError as error:

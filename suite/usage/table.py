@@ -19,4 +19,6 @@ usage = Table(
     Column("cached", BigInteger, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("outcome", String(40), nullable=False),  # ok, fallback, cancelled, or an error's class
+    Column("queue_seconds", Float, nullable=True),
+    Column("first_seconds", Float, nullable=True),
 )

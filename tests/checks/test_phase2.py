@@ -96,6 +96,15 @@ PORT_OF = {"P2.2": "mcp-server", "P2.3": "api-gateway", "P2.4": "rag", "P2.5": "
            "P2.8": "qdrant", "P2.9": "memory-api"}
 
 
+def test_a_port_that_watches_is_none_of_the_nine_parts() -> None:
+    stack = FakeStack().bend("monitoring .*", unreachable)
+    target = stack.target()
+    target.urls = {**target.urls, "monitoring": "http://monitoring"}
+    check = next(check for check in CHECKS if check.id == "P2.1")
+    assert perform(check, target, LIMITS["P2.1"]).state == "pass"
+    target.close()
+
+
 @pytest.mark.parametrize("identity", PORT_OF)
 def test_a_part_whose_port_is_closed_is_graded_not_ready_and_named(identity: str) -> None:
     result = run(identity, FakeStack().bend(f"{PORT_OF[identity]} .*", unreachable))

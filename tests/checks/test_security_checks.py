@@ -18,7 +18,8 @@ from suite.checks.phase5_tool import TOOL
 LIMITS = load()
 BY_ID = {check.id: check for check in (*SECURITY, *TOOL)}
 BREAKS = {
-    "P4.1": {fault.ROLES_OFF: "guest_writes", fault.APPROVALS_OFF: "high_call", fault.LIMITS_OFF: "flood", fault.LAX_MODE: "mode_weaker"},
+    "P4.1": {fault.ROLES_OFF: "guest_writes", fault.APPROVALS_OFF: "high_call", fault.LIMITS_OFF: "flood", fault.LAX_MODE: "mode_weaker",
+             fault.UNTOLD_ALERTS: "alertmanager_enabled", fault.BRIEF_LOG: "loki_retention"},
     "P4.4": {fault.OPEN_DOOR: "opened_by_wrong_token", fault.FOREIGN_HOST: "opened_by_foreign_host", fault.LOOSE_FILE: "readable_by_others",
              fault.LOGGED_TOKEN: "token_in_logs", fault.EDITED_AUDIT: "audit_whole"},
     "P5.4": {fault.ALTERED_BYTES: "bytes_different", fault.LEFT_WORKSPACE: "read_outside", fault.TRUSTED_NAMES: "denied_actor",
@@ -71,6 +72,7 @@ def test_a_stack_of_another_make_does_not_say_what_holds(identity: str) -> None:
 
 @pytest.mark.parametrize(("settings", "condition"), [
     ({"sandbox_enabled": False}, "sandbox_enabled"), ({"stage": "prod", "security_mode": "normal"}, "mode_weaker"), ({"rate_limit_enabled": False}, "flood"),
+    ({"monitoring_enabled": False}, "targets_watched"), ({"alertmanager_enabled": False}, "alerts_port"), ({"loki_retention": 7}, "loki_retention"),
 ])
 def test_settings_that_the_stage_does_not_allow_fail(models_dir: Path, workspace: Path, settings: dict[str, Any], condition: str) -> None:
     with throwaway(profile="smoke", models_dir=str(models_dir), workspace_dir=str(workspace), **settings) as (_, target):

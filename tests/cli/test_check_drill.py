@@ -9,6 +9,7 @@ import pytest
 from fake_stack import TOKEN, FakeStack, change
 
 from suite.checks.drill import proven
+from suite.cli import check
 from suite.cli.main import main
 
 
@@ -25,6 +26,18 @@ def test_check_exits_by_the_verdict_and_prints_one_object(route: str, status: in
     printed = json.loads(capsys.readouterr().out)
     assert [row["id"] for row in printed["rows"]] == [f"P2.{number}" for number in range(1, 10)]
     assert [report["verdict"] for report in printed["reports"]] == [verdict]
+
+
+@pytest.mark.parametrize("name", ["phase3", "p3", "phase3_monitoring"])
+def test_phase_3_has_three_names(name: str) -> None:
+    assert check._runbook(name) == "phase3_monitoring"
+
+
+def test_phase_3_on_a_stack_that_is_not_watched_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeStack().served() as urls:
+        assert main(["check", "phase3", "--json", "-p", f"base_urls={json.dumps(urls)}", "-p", "token_env=THE_TOKEN"]) == 1
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["id"], row["state"]) for row in rows] == [(f"P3.{number}", "fail") for number in range(1, 7)]
 
 
 @pytest.mark.parametrize("arguments", [["phase9"], ["phase2", "-p", "nonsense=1"], ["phase2", "-p", "budget_s"],

@@ -61,7 +61,7 @@ def test_a_card_is_the_same_record() -> None:
 
 
 def test_it_comes_after_the_cards_of_nvidia() -> None:
-    from test_gpu import Driver
+    from driver_stage import Driver
 
     assert [(one.index, one.name[:6]) for one in gpus(Driver(), Library())] == [(0, "NVIDIA"), (1, "Radeon"), (2, "Radeon")]
 

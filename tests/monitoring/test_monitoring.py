@@ -38,6 +38,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterato
     opened.collection("notes").ask("Where are the tide tables kept?")
     opened.tools.call("list_files", path=".")
     opened.backups.daily()
+    opened.run("backup")
     yield opened
     opened.stop()
 
@@ -81,7 +82,7 @@ def test_every_metric_of_the_table_is_given_by_its_target_with_its_kind_labels_a
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_metric_says_its_unit_at_its_end(row: object) -> None:
-    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius", "hertz": "_hertz"}
+    ends = {"seconds": ("_seconds", "_seconds_total"), "bytes": "_bytes", "ratio": "_ratio", "watts": "_watts", "celsius": "_celsius", "hertz": "_hertz", "per_second": "_per_second"}
     end = ends.get(row.unit, "_total" if row.kind == "counter" else "")
     assert row.name.endswith(end) and row.sentence.endswith(".") and row.name.startswith("suite_")
     assert row.kind != "histogram" or (row.limit and row.unit == "seconds")
@@ -90,6 +91,11 @@ def test_a_metric_says_its_unit_at_its_end(row: object) -> None:
 def number(bench: Bench, job: str, name: str, **labels: str) -> float:
     return sum(sample.value for _, sample in scraped(bench, job).get(name, []) if labels.items() <= sample.labels.items()
                and not sample.name.endswith(("_bucket", "_sum")))
+
+
+def computed(bench: Bench) -> None:
+    """Have the chat model write until the system has noticed that its thread computes; it counts in hundredths of a second."""
+    until(lambda: bench.chat("seven", model="chat-7b", max_tokens=40) and number(bench, MONITORING, "suite_part_cpu_seconds_total", part="inference-chat") > 0.05)
 
 
 STIMULI = [
@@ -108,6 +114,10 @@ STIMULI = [
     ("mcp-server", "suite_tool_calls_total", {"outcome": "failed"}, lambda bench: bench.tools.call("list_files", path="nowhere")),
     ("mcp-server", "suite_tool_calls_total", {"outcome": "denied"}, lambda bench: bench.tools.call("list_files", path=".", actor="nobody")),
     ("mcp-server", "suite_audit_entries", {}, lambda bench: bench.tools.call("list_files", path=".")),
+    ("api-gateway", "suite_llm_first_token_seconds", {"alias": "chat-7b"}, lambda bench: bench.chat("five", model="chat-7b", max_tokens=2)),
+    ("api-gateway", "suite_llm_tokens_per_second", {"alias": "code-7b"}, lambda bench: bench.chat("six", model="code-7b", max_tokens=4)),
+    (MONITORING, "suite_check_state", {}, lambda bench: bench.run("review_security")),
+    (MONITORING, "suite_part_cpu_seconds_total", {"part": "inference-chat"}, lambda bench: computed(bench)),
     (MONITORING, "suite_backup_snapshots", {"verified": "yes"}, lambda bench: bench.backups.daily()),
 ]
 

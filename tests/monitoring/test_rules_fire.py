@@ -48,6 +48,9 @@ ROUTE = {"part": "rag", "route": "/query"}
 GATEWAY = {"part": "api-gateway", "route": "/v1/models"}
 REQUEST, REPLY, FIRST, STAGE = (0.1, 1, 2, 3), (10, 60, 120), (1, 10, 30), (0.1, 1, 2)
 DISK, MEMORY, CARD = "suite_host_disk_bytes", "suite_host_memory_bytes", "suite_gpu_memory_bytes"
+HELD = "suite_model_memory_bytes"
+ON_CARD, IN_RAM = ({"server": "inference-chat", "model": "m", "where": where} for where in ("gpu", "ram"))
+CHECK = {"check": "P2.4", "phase": "2"}
 DAY = 86_400
 # Where a part of the events turns bad at 300 s, their share of a window of w seconds passes a limit L after w * L / part seconds; then comes `for`.
 # It is not above the limit by much: the good series is continued to the window's left edge, the bad one was 0 there and is not.
@@ -110,10 +113,18 @@ CASES: dict[str, tuple[list[Row], float, list[Row]]] = {
     "GpuMemoryHigh/warning": ([(CARD, level(4e9, 7.3e9), {"gpu": "0", "kind": "used"}), (CARD, level(8e9), {"gpu": "0", "kind": "total"})], 360,
                               [(CARD, level(4e9, 7.2e9), {"gpu": "0", "kind": "used"}), (CARD, level(8e9), {"gpu": "0", "kind": "total"})]),
     "GpuHot/warning": ([("suite_gpu_temperature_celsius", level(40, 88), {"gpu": "0"})], 600, [("suite_gpu_temperature_celsius", level(40, 87), {"gpu": "0"})]),
+    "CheckFailed/warning": ([("suite_check_state", [1.0] * 20 + [GONE], {**CHECK, "state": "pass"}),
+                             ("suite_check_state", [None] * 20 + [1.0] * 100, {**CHECK, "state": "fail"})], 300,
+                            [("suite_check_state", [None] * 20 + [1.0] * 100, {**CHECK, "state": "not-run"})]),
+    "GpuNotUsed/warning": ([(HELD, level(9e9, 4.4e9), {**ON_CARD, "kind": "seen"}), (HELD, level(9e9), {**ON_CARD, "kind": "planned"}),
+                            (HELD, level(9e9), {**IN_RAM, "kind": "seen"}), (HELD, level(1e9), {**IN_RAM, "kind": "planned"})], 420,
+                           [(HELD, level(9e9, 4.5e9), {**ON_CARD, "kind": "seen"}), (HELD, level(9e9), {**ON_CARD, "kind": "planned"}),
+                            (HELD, level(0), {**IN_RAM, "kind": "seen"}), (HELD, level(9e9), {**IN_RAM, "kind": "planned"})]),
     "LogSilent/warning": ([("suite_log_last_line_age_seconds", level(0, 301), {})], 300, [("suite_log_last_line_age_seconds", level(0, 300), {})]),
     "LogLinesLost/warning": ([("suite_log_lost_total", once(1), {})], 300, [("suite_log_lost_total", level(7), {})]),
     "NotificationsFailing/warning": ([("suite_notifications_total", once(1), {"sink": "mail", "outcome": "failed"})], 300,
                                      [("suite_notifications_total", once(1), {"sink": "mail", "outcome": "sent"})]),
+    "AlertRehearsal/warning": ([("suite_alert_rehearsal", level(0, 1), {"marker": "c0ffee"})], 300, [("suite_alert_rehearsal", level(0), {"marker": ""})]),
     "EvaluationStalled/critical": ([("suite_evaluation_age_seconds", level(1, 121), {})], 300, [("suite_evaluation_age_seconds", level(1, 120), {})]),
 }
 
