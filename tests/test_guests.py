@@ -86,6 +86,7 @@ def test_every_public_method_gives_the_same_on_host_and_guest(processes: list[Pr
         "standing": "{k: v for k, v in bench.backups.standing().to_dict().items() if k in ('rto_s', 'newest_verified', 'snapshots', 'left_over')}",
         "pruned": "bench.backups.prune().to_dict()",
         "usage": "bench.usage('2020-01-01')[['who', 'alias', 'model', 'server', 'tokens', 'outcome']].head(3).values.tolist()",
+        "usage of later": "[len(bench.usage('2100-01-01')), len(bench.usage('2100-01-01', by='who')), len(bench.usage(n=1))]",
         "usage as a table": "list(map(str, bench.usage().dtypes)) + bench.usage().columns.tolist()",
         "usage added up": "(lambda t: [t.columns.tolist(), t[['alias', 'success', 'failed']].values.tolist()])(bench.usage('7d', by='alias'))",
         "usage by two": "bench.usage(by=['who', 'outcome'])[['who', 'outcome']].values.tolist()",

@@ -97,7 +97,7 @@ def test_the_history_is_bounded_and_a_cell_that_never_ends_is_forgotten(shell: S
 @pytest.mark.parametrize(("source", "line"), [
     ("\n\n  first = 1\nsecond = 2", "first = 1"), ("", ""), ("x" * 100_000, "x" * 60),
     ("password = 'hunter2'", "password = '***'"), ("y = 1 # " + "z" * 45 + " token=abcdefghijklmnop", "y = 1 # " + "z" * 45 + " token="),
-    ("ask('suite_" + "k" * 43 + "')", "ask('***')"),
+    ("ask('suite_" + "k" * 43 + "')", "ask('***')"), ("x = " + "y" * 30 + " # suite_" + "k" * 43, "x = " + "y" * 30 + " # ***"),
 ])
 def test_the_first_line_is_cut_and_holds_no_secret(shell: Shell, watch: CellWatch, source: str, line: str) -> None:
     shell.run(source)
@@ -119,10 +119,14 @@ def test_what_differs_on_cards(shell: Shell, before: Cards, after: Cards, gpu: i
     assert watch.rows()[0].gpu == gpu and sizes.closed == 1
 
 
-def test_opening_twice_looks_once_and_without_a_notebook_there_is_nothing(shell: Shell, watch: CellWatch) -> None:
+def test_opening_twice_looks_once_and_without_a_notebook_there_is_nothing(shell: Shell) -> None:
+    opened: list[Sizes] = []
+    watch = CellWatch(shell, lambda: opened.append(Sizes()) or opened[-1])
+    watch.open()
     watch.open()
     shell.run()
-    assert len(watch.rows()) == 1
+    watch.close()
+    assert len(watch.rows()) == 1 and [one.closed for one in opened] == [1]
     nowhere = CellWatch(None, Sizes)
     nowhere.open()
     nowhere.close()

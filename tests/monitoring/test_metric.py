@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from suite.monitoring.metric import Metrics, ReadySeries
@@ -65,6 +66,28 @@ def test_what_was_just_given_can_be_had_without_reading_it_and_what_was_given_be
     metrics.exposition("rag")
     assert {family.name for family in metrics.seen("rag", before) or ()} == {"suite_requests", "suite_request_seconds"}
     assert metrics.seen("rag", time.monotonic()) is None
+
+
+def test_a_slow_answer_does_not_take_the_place_of_one_that_began_later() -> None:
+    metrics, begun, go_on = Metrics(), threading.Event(), threading.Event()
+    rounds = iter([True, False])
+
+    class Slow:
+        def collect(self) -> list[Metric]:
+            if next(rounds):
+                begun.set()
+                go_on.wait(30)
+            return []
+
+    metrics.registry("rag").register(Slow())
+    slow = threading.Thread(target=metrics.exposition, args=("rag",))
+    slow.start()
+    assert begun.wait(30)
+    since = time.monotonic()
+    metrics.exposition("rag")
+    go_on.set()
+    slow.join(30)
+    assert metrics.seen("rag", since) is not None
 
 
 def test_two_stacks_in_one_process_do_not_share_numbers() -> None:

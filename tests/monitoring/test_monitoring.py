@@ -243,6 +243,16 @@ def test_the_whole_at_once_is_what_prometheus_reads_and_tells_the_targets_apart(
     assert {row.family for row in TABLE} - HAPPENS <= set(found)
 
 
+def test_a_request_is_in_the_usage_at_once_with_its_stages(bench: Bench) -> None:
+    before = int(bench.usage("1h", by="alias").set_index("alias").loc["chat-7b", "requests"])
+    bench.chat("eight", model="chat-7b", max_tokens=3)
+    last = bench.usage("1h").iloc[-1]
+    assert (last["alias"], last["model"], last["server"], last["tokens"], last["outcome"]) == ("chat-7b", "smoke", "inference-chat", 3, "ok")
+    assert 0 <= last["queue_seconds"] <= last["first_seconds"] <= last["seconds"] and "eight" not in str(last.to_dict())
+    assert int(bench.usage("1h", by="alias").set_index("alias").loc["chat-7b", "requests"]) == before + 1
+    assert bench.advice("1h")["kind"].tolist() == ["too little"]
+
+
 def test_a_model_that_is_unloaded_holds_nothing_any_more(bench: Bench) -> None:
     before = scraped(bench, MONITORING)["suite_model_memory_bytes"]
     assert {(sample.labels["server"], sample.labels["kind"]) for _, sample in before} == {(f"inference-{role}", kind) for role in ("chat", "code")

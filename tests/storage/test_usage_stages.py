@@ -35,6 +35,7 @@ def test_rows_of_an_older_schema_are_read_and_new_ones_kept_beside_them(opened: 
     new = replace(OLD, at=2000.0, who="bob", server="inference-code", queue_seconds=0.25, first_seconds=0.5)
     ledger = Ledger(again)
     ledger.record(new)
+    ledger.record(replace(new, at=1500.0))
     ledger.close()
-    assert requests(again) == [OLD, new] and requests(again, 1500.0) == [new] and requests(again, n=1) == [new]
+    assert requests(again) == [OLD, replace(new, at=1500.0), new] and requests(again, 2000.0) == [new] and requests(again, n=1) == [new]
     assert last_uses(again) == (1000.0, {"inference-chat": 1000.0, "inference-code": 2000.0})
