@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import uuid
@@ -294,13 +295,13 @@ class Stack:
         if not any(thread.is_alive() for thread in threads):
             return
         from tqdm.auto import tqdm  # here, because in a notebook it loads the widgets
-
-        with tqdm(total=len(PARTS), desc="starting", unit="part", leave=False) as bar:
+        seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+        with tqdm(total=len(PARTS), desc="starting", unit="part", leave=False, disable=not seen) as bar:
             while any(thread.is_alive() for thread in threads):
                 for thread in threads:
                     thread.join(0.1)
-                begun = [name for name, times in self.starts.items() if times["started_s"] is not None]
-                bar.set_postfix_str(", ".join(name for name in begun if name not in self._done), refresh=False)
+                waiting = [name for name, times in self.starts.items() if times["started_s"] is not None and name not in self._done]
+                bar.set_postfix_str(", ".join(waiting), refresh=False)
                 bar.update(len(self._done) - bar.n)
 
     def _start_parts(self, group: list[Part], failures: list[BaseException]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,10 @@ def test_a_data_directory_in_the_way_is_named(tmp_path: Path) -> None:
 
 def test_a_start_that_takes_long_shows_which_part_it_waits_for(models_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("suite.stack.QUIET_SECONDS", 0)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # else it is a notebook
+    with benches.throwaway(models_dir=str(models_dir)):
+        assert capsys.readouterr().err == "", "not in a file"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with benches.throwaway(models_dir=str(models_dir)):
         assert "starting:" in capsys.readouterr().err
     monkeypatch.setattr("suite.stack.QUIET_SECONDS", 60)
