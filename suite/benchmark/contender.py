@@ -125,7 +125,7 @@ def watched(**settings: Any) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as above
     made = Watched(settings)
     try:
-        attend({"ready": made.ready, "silent": made.silent, "rounds": made.rounds, "fill": made.fill})
+        attend({"ready": made.ready, "instrumented": made.instrumented, "rounds": made.rounds, "fill": made.fill})
     finally:
         made.close()
 

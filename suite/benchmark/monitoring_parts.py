@@ -25,7 +25,7 @@ NOTHING: Any = type("Nothing", (), {name: staticmethod(lambda *_: None) for name
 
 
 class Watched:
-    """A whole stack that is watched; `silent` switches off what counts and logs a request, and nothing else."""
+    """A whole stack that is watched; `instrumented` switches what counts and what logs a request, and nothing else."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._bench = start(**settings)
@@ -36,13 +36,12 @@ class Watched:
         """Where it answers: `urls` by port's name, and the token."""
         return {"urls": {name: f"http://127.0.0.1:{port}" for name, port in self._stack.ports.items()}, "token": self._stack.key.token}
 
-    def silent(self, on: bool) -> bool:
-        """Count and log nothing, or all again."""
-        observe, reply = (NOTHING.observe, NOTHING.observe) if on else self._counted
+    def instrumented(self, counted: bool, logged: bool) -> list[bool]:
+        """Count requests from now on or not, and write lines of the log or not."""
+        observe, reply = self._counted if counted else (NOTHING.observe, NOTHING.observe)
         self._stack.metrics.observe, self._stack._replies.observe = observe, reply
-        logging.getLogger("suite").disabled = logging.getLogger("suite.http").disabled = on
-        logging.disable(logging.CRITICAL if on else logging.NOTSET)
-        return on
+        logging.disable(logging.NOTSET if logged else logging.CRITICAL)
+        return [counted, logged]
 
     def rounds(self, count: int) -> dict[str, Any]:
         """Rounds of monitoring: seconds that the targets took, seconds with storing and rules, and how many series and targets there are."""

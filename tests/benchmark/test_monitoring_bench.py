@@ -21,7 +21,7 @@ from suite.settings import Settings, load
 from suite.tools.series import ToolSeries
 
 TINY = bench.Load(rounds=2, chats=2, calls=5, days=0.05, alerts=1, markers=1, interval=1.0)
-LIMITED = ("SCRAPE", "CHAT", "TOOL", "HISTORY", "CHART", "ALERT", "MARKER")
+LIMITED = ("SCRAPE", "CHAT", "LOGGED", "TOOL", "HISTORY", "CHART", "ALERT", "MARKER")
 
 
 @pytest.fixture
@@ -33,16 +33,16 @@ def test_every_row_is_measured(settings: Settings, monkeypatch: pytest.MonkeyPat
     for name in LIMITED:  # a test asserts no time
         monkeypatch.setattr(bench, name, replace(getattr(bench, name), limit=1e9))
     rows = bench.monitoring(settings, 1, False, lambda text: None, TINY)
-    expected = [limit.name for limit in (bench.SCRAPE, bench.ROUND, bench.SERIES, bench.CHAT, bench.CHAT_MS, bench.ALERT, bench.MARKER,
+    expected = [limit.name for limit in (bench.SCRAPE, bench.TARGETS, bench.ROUND, bench.SERIES, bench.CHAT, bench.LOGGED, bench.CHAT_MS, bench.ALERT, bench.MARKER,
                                          bench.HISTORY, bench.CHART, bench.TOOL)]
     assert [next(row["name"] for row in rows if row["name"].startswith(name)) for name in expected] and len(rows) == len(expected)
     assert status(rows) == 0 and not [row["name"] for row in rows if row["value"] is None], rows
     found = {name: next(row["value"] for row in rows if row["name"].startswith(name)) for name in expected}
-    assert found[bench.SERIES.name] > 300 and found[bench.CHAT.name] > 0.1 and 0 < found[bench.SCRAPE.name] < found[bench.ROUND.name]
+    assert found[bench.SERIES.name] > 300 and found[bench.CHAT.name] > 0.1 and 0 < found[bench.TARGETS.name] < found[bench.ROUND.name] and found[bench.SCRAPE.name] > 0
     assert found[bench.ALERT.name] > -TINY.interval and found[bench.HISTORY.name] > 0
 
 
-@pytest.mark.parametrize(("limit", "good", "bad"), [(bench.SCRAPE, 20, 20.1), (bench.CHAT, 1.02, 1.021), (bench.TOOL, 50, 50.1), (bench.HISTORY, 200, 200.1),
+@pytest.mark.parametrize(("limit", "good", "bad"), [(bench.SCRAPE, 20, 20.1), (bench.CHAT, 1.02, 1.021), (bench.LOGGED, 1.02, 1.021), (bench.TOOL, 50, 50.1), (bench.HISTORY, 200, 200.1),
                                                     (bench.CHART, 200, 200.1), (bench.ALERT, 1, 1.01), (bench.MARKER, 1, 1.01)])
 def test_what_is_over_its_limit_is_not_met(limit: Limit, good: float, bad: float) -> None:
     assert (limit.row(good)["met"], limit.row(bad)["met"]) == (True, False)
@@ -52,11 +52,11 @@ def test_what_is_over_its_limit_is_not_met(limit: Limit, good: float, bad: float
 def watched(settings: Settings) -> Iterator[Watched]:
     made = Watched({**bench.OWN, "data_dir": str(settings.data_dir), "models_dir": str(settings.models_dir), "monitoring_interval": 60})
     yield made
-    made.silent(False)
+    made.instrumented(True, True)
     made.close()
 
 
-def test_what_is_silent_counts_and_logs_nothing_and_then_all_again(watched: Watched) -> None:
+def test_what_is_switched_off_is_not_counted_or_not_logged_and_then_is_again(watched: Watched) -> None:
     log, bench_ = logging.getLogger("suite.http"), watched._bench
 
     def asked(question: str) -> tuple[float, int]:
@@ -67,10 +67,12 @@ def test_what_is_silent_counts_and_logs_nothing_and_then_all_again(watched: Watc
         return sum(float(row.split()[-1]) for row in text.splitlines() if row.startswith("suite_llm_requests_total{")), len(bench_.logs(contains=f"asked {question}"))
 
     assert asked("one") == (1, 1)
-    watched.silent(True)
+    watched.instrumented(False, False)
     assert asked("two") == (1, 0)
-    watched.silent(False)
-    assert asked("three") == (2, 1)
+    watched.instrumented(True, False)
+    assert asked("three") == (2, 0)
+    watched.instrumented(True, True)
+    assert asked("four") == (3, 1)
 
 
 def test_a_target_that_does_not_answer_is_no_measurement(watched: Watched) -> None:
