@@ -22,6 +22,7 @@ from suite.knowledge.progress import shown
 from suite.knowledge.record import RETRIEVERS
 from suite.memory.feed import Feeding
 from suite.monitoring.cells import CellWatch
+from suite.monitoring.elsewhere import Elsewhere, Prometheus
 from suite.monitoring.log_follow import Following
 from suite.monitoring.log_query import Moment, utc_seconds
 from suite.monitoring.monitoring import Monitoring
@@ -57,6 +58,7 @@ class Bench:
     def __init__(self, settings: Settings, behind: Stack | Guest) -> None:
         self.settings, self._behind = settings, behind
         self._tools, self._cells = Toolbox(behind.tools), CellWatch()
+        self._prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
 
     @property
     def hosting(self) -> bool:
@@ -152,8 +154,13 @@ class Bench:
 
     @property
     def monitoring(self) -> Monitoring:
-        """What is watched: targets, metrics, samples, rules, alerts, silences, memory by model and by cell, as DataFrames; silence an alert."""
-        return Monitoring(self._live(self._behind).monitor, self.settings.mcp_user_id, self._cells)
+        """What is watched: targets, metrics, samples, rules, alerts, silences, memory by model and by cell, as DataFrames; silence an alert.
+
+        With PROMETHEUS_URL targets, rules, alerts, samples and charts are what that Prometheus saw.
+        """
+        own = self._live(self._behind).monitor
+        read = own if own is None or self._prometheus is None else Elsewhere(own, self._prometheus.ask)
+        return Monitoring(read, self.settings.mcp_user_id, self._cells)
 
     def logs(self, *, since: Moment = None, until: Moment = None, level: str = "", service: str = "", contains: str = "", request_id: str = "",
              n: int = 100, follow: bool = False) -> pd.DataFrame | Following:
@@ -202,6 +209,8 @@ class Bench:
     def stop(self) -> None:
         """End the stack when it runs here, leave it when another process hosts it; safe to call twice."""
         self._cells.close()
+        if self._prometheus is not None:
+            self._prometheus.close()
         self._behind.stop()
         atexit.unregister(self._behind.stop)
         with _opening:

@@ -56,7 +56,7 @@ TABLE: tuple[Setting, ...] = (
     _s("monitoring_days", float, 30.0, "Days for which metrics are kept; after two days one sample in five minutes.", low=1, high=3650),
     _s("alertmanager_enabled", bool, True, "Whether anybody is told of alerts (notebook, mail, webhook, Alertmanager); port 9093."),
     _s("alertmanager_url", str, "", "An Alertmanager that alerts are forwarded to, such as http://127.0.0.1:9093; none when empty."),
-    _s("prometheus_url", str, "", "A Prometheus that watches this stack as well; then the checks of monitoring read that one. None when empty."),
+    _s("prometheus_url", str, "", "A Prometheus that watches this stack too; then checks, `bench.monitoring` and panels read it. None when empty."),
     _s("alert_webhook_url", str, "", "Where notifications are posted to, as Alertmanager would; it is never shown.", secret=True),
     _s("alert_webhook_token", str, "", "The bearer token for it; it is never shown.", secret=True),
     _s("log_level", str, "INFO", "The least level that is written to the log file.", choices=("DEBUG", "INFO", "WARNING", "ERROR")),

@@ -74,16 +74,16 @@ class Monitoring:
         """Each alert rule: name, severity, state (inactive, pending, firing), for (seconds), expression (PromQL), sentence, error."""
         import pandas as pd
 
-        rows = [(one["name"], one["labels"]["severity"], one["state"], one["duration"], one["query"], one["annotations"]["summary"], one["lastError"])
-                for one in self._there().rules()]
+        rows = [(one["name"], one["labels"].get("severity", ""), one["state"], one["duration"], one["query"], one["annotations"].get("summary", ""),
+                 one.get("lastError", "")) for one in self._there().rules()]
         return pd.DataFrame(rows, columns=list(RULES))
 
     def alerts(self) -> pd.DataFrame:
         """What is pending or fires, the most severe first: name, severity, state, since (UTC), value, summary, labels."""
         import pandas as pd
 
-        rows = [(*(one["labels"].pop(name) for name in ("alertname", "severity")), one["state"], pd.Timestamp(one["activeAt"]), float(one["value"]),
-                 one["annotations"]["summary"], one["labels"]) for one in map(_own, self._there().alerts())]
+        rows = [(*(one["labels"].pop(name, "") for name in ("alertname", "severity")), one["state"], pd.Timestamp(one["activeAt"]),
+                 float(one["value"]), one["annotations"].get("summary", ""), one["labels"]) for one in map(_own, self._there().alerts())]
         return pd.DataFrame(rows, columns=list(ALERTS))
 
     def silences(self, ended: bool = False) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,4 +122,5 @@ def _scraped(row: Mapping[str, Any]) -> Scraped:
     labels = row["labels"]
     error = row["lastError"] or ("" if row["health"] == "up" else f"it is {row['health']}")
     target = Target(labels.get("job", ""), labels.get("instance", ""), row["scrapeUrl"])
-    return Scraped(target, datetime.fromisoformat(row["lastScrape"]).timestamp(), row["lastScrapeDuration"], error)
+    at = datetime.fromisoformat(row["lastScrape"])
+    return Scraped(target, at.timestamp() if at.year > 1 else math.nan, row["lastScrapeDuration"], error)  # year 1: it was not looked at yet

@@ -206,5 +206,7 @@ def _muted(silence: dict[str, Any]) -> str:
 
 def _clock(moment: Any) -> str:
     """A moment, in UTC seconds or of pandas, as day and time."""
+    if moment != moment:  # NaT: a Prometheus has not looked yet
+        return "not yet"
     seconds = moment if isinstance(moment, float) else moment.timestamp()
     return time.strftime("%m-%d %H:%M:%S UTC", time.gmtime(seconds))

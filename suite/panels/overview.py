@@ -86,7 +86,7 @@ class OverviewPanel(Moving):
 
     def _newest(self) -> float:
         """When targets were looked at last."""
-        at = self._bench.monitoring.targets()["at"]
+        at = self._bench.monitoring.targets()["at"].dropna()
         return float(at.max().timestamp()) if len(at) else 0.0
 
     def _look(self) -> None:

@@ -17,13 +17,17 @@ from fake_stack import FakeStack
 from openai_stage import until
 from watching_stage import Watcher, free_port, watching
 
-from suite.bench import throwaway
+import suite
+from suite.bench import Bench, throwaway
 from suite.checks import phase3_alert, watched
 from suite.checks.check import perform
 from suite.checks.criteria import examine, load
 from suite.checks.phase3 import CHECKS
 from suite.checks.result import Result
 from suite.checks.target import Target
+from suite.errors import BadRequest, NotReady
+from suite.monitoring.elsewhere import Elsewhere, Prometheus
+from suite.monitoring.monitoring import Monitoring
 
 LIMITS = load()
 BY_ID = {check.id: check for check in CHECKS}
@@ -91,6 +95,36 @@ def test_a_stack_of_another_make_is_asked_by_its_own_prometheus_and_alertmanager
         result = run("P3.6", nobody)
         nobody.close()
     assert result.state == "fail" and "name it as alerts in base_urls" in result.why
+
+
+def test_the_bench_and_its_panels_read_that_prometheus_too(scene: Any) -> None:
+    bench, own = Bench(scene.stack.settings, scene.stack), Monitoring(scene.stack.monitor)
+    read = bench.monitoring
+    until(scene.watcher.settled)
+    assert read.rules()["name"].tolist() == own.rules()["name"].tolist() and (read.rules()["error"] == "").all()
+    until(lambda: "Watchdog" in read.alerts()["name"].tolist(), 60)
+    (dog,) = (row for row in read.alerts().to_dict("records") if row["name"] == "Watchdog")
+    assert (dog["severity"], dog["state"], dog["labels"]) == ("none", "firing", {})
+    until(lambda: "up" in set(read.metrics()["name"]), 60)
+    until(lambda: len(read.samples("up", "5m", job="rag")) >= 2, 60)
+    assert set(read.samples("up", "5m", job="rag")["instance"]) == {f"127.0.0.1:{scene.stack.ports['rag']}"}
+    for panel in own.dashboards()["title"][:6]:
+        until(lambda shown=panel: set(read.chart("AI Suite Overview", shown, "5m")["line"]) == set(own.chart("AI Suite Overview", shown, "5m")["line"]) != set(), 60)
+    there, here = (one.chart("AI Suite Overview", "Memory in use", "2m").set_index("at")["value"].iloc[-1] for one in (read, own))
+    assert abs(there - here) < 0.2 and 0 < there < 1
+    with pytest.raises(BadRequest, match="has no metric 'no_such'"):
+        read.samples("no_such")
+    assert misled(scene.watcher, scene.stack.ports) == 200  # what only that Prometheus believes
+    until(lambda: "postgres-exporter" in set(read.targets()["job"]) and not read.targets()["up"].all(), 60)
+    panel = suite.panels.alerts(bench)
+    assert "targets down" in panel.twin()[1] and own.targets()["up"].all()
+    panel.close()
+    assert scene.watcher.change() == 200 and read.silences().empty and len(read.memory()) == len(own.memory())
+    bench._prometheus.close()
+    nobody = Prometheus("http://127.0.0.1:9")
+    with pytest.raises(NotReady, match=r"The Prometheus of PROMETHEUS_URL, http://127.0.0.1:9, does not answer"):
+        Monitoring(Elsewhere(scene.stack.monitor, nobody.ask)).targets()
+    nobody.close()
 
 
 def renamed(watcher: Watcher) -> int:
