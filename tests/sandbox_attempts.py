@@ -145,16 +145,18 @@ def read_key_in_a_race_of_links(p: dict) -> Any:
         stream.write("nothing")
     os.symlink(p["outside"], "false")
     os.symlink("real", "way")
-    stop = threading.Event()
+    stop, begun = threading.Event(), threading.Event()
 
     def swap() -> None:
         while not stop.is_set():
             for target in ("real", p["outside"]):
                 os.symlink(target, "next")
                 os.rename("next", "way")
+            begun.set()
 
     thread = threading.Thread(target=swap)
     thread.start()
+    begun.wait(5)  # on a busy machine all reads could be over before the first swap
     got = False
     for _ in range(2000):
         try:

@@ -17,8 +17,7 @@ from suite import jupyter_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """
-from suite.jupyter_tiles import allowed, dashboard, metrics
-c.ServerProxy.servers = {"suite-dashboard": dashboard(), "suite-monitoring": metrics()}  # what the entry points give
+from suite.jupyter_tiles import allowed
 c.ServerProxy.host_allowlist = allowed
 """
 

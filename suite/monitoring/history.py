@@ -167,7 +167,7 @@ class History:
                 self._put(id, 0, int(hour) * HOUR, times[mine], values[mine])
         run("DELETE FROM scraped")
         self._thin(_floor(at - FINE_SECONDS, DAY))
-        run("DELETE FROM chunk WHERE step = ? AND begin < ?", (THIN, at - self.days * DAY))
+        run("DELETE FROM chunk WHERE step = ? AND begin <= ?", (THIN, at - (self.days + 1) * DAY))  # a day goes when all of it is too old
         run("DELETE FROM series WHERE id NOT IN (SELECT series FROM chunk)")
         self._ids = {(name, labels): id for id, name, labels in run("SELECT id, name, labels FROM series")}
         self._shrink()
