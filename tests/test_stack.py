@@ -150,6 +150,7 @@ def test_after_stop_nothing_is_left_and_the_bench_says_so(models_dir: Path, tmp_
 def test_a_busy_port_starts_nothing_and_leaves_nothing(models_dir: Path, tmp_path: Path) -> None:
     with socket.socket() as sock:
         base = choose_ports("auto")["embedding"] - PORTS["embedding"]
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a stack of another test may have closed connections there just now
         sock.bind(("127.0.0.1", base + PORTS["embedding"]))
         sock.listen()
         before = set(threading.enumerate())
