@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -51,15 +52,7 @@ def _checks(args: argparse.Namespace) -> int:
     except SuiteError as error:
         print(f"suite drill could not run: {error}", file=sys.stderr)
         return 2
-    red = sum(row.red for row in rows)
-    if args.json:
-        print(json.dumps({"rows": [row.to_dict() for row in rows]}, ensure_ascii=False))
-        for row in rows:
-            if not row.red:
-                print(f"{row.id} was not proven red: {row.why}", file=sys.stderr)
-    else:
-        print(f"{red} of {len(rows)} proven red; recorded in {settings.reports_dir / 'drills.json'}")
-    return 0 if red == len(rows) else 1
+    return _told(rows, args.json, "was not proven red", f"proven red; recorded in {settings.reports_dir / 'drills.json'}")
 
 
 def _alerts(args: argparse.Namespace, names: list[str]) -> int:
@@ -82,12 +75,16 @@ def _alerts(args: argparse.Namespace, names: list[str]) -> int:
     except SuiteError as error:
         print(f"suite drill could not run: {error}", file=sys.stderr)
         return 2
-    red = sum(row.red for row in rows)
-    if args.json:
+    return _told(rows, args.json, "was not proven", "alert rules fired, were told, and ended")
+
+
+def _told(rows: Sequence[Any], as_json: bool, wrong: str, right: str) -> int:
+    """Print the outcome, and give the exit status: 0 when all of them were proven."""
+    failed = [row for row in rows if not row.red]
+    if as_json:
         print(json.dumps({"rows": [row.to_dict() for row in rows]}, ensure_ascii=False))
-        for row in rows:
-            if not row.red:
-                print(f"{row.fire.rule} was not proven: {row.why}", file=sys.stderr)
+        for row in failed:
+            print(f"{row.to_dict()['id']} {wrong}: {row.why}", file=sys.stderr)
     else:
-        print(f"{red} of {len(rows)} alert rules fired, were told, and ended")
-    return 0 if red == len(rows) else 1
+        print(f"{len(rows) - len(failed)} of {len(rows)} {right}")
+    return 1 if failed else 0
