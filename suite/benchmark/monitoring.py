@@ -25,7 +25,7 @@ from suite.settings import Settings
 MIB = 1 << 20
 SILENT = "the same neither counted nor logged"
 SCRAPE = Limit("a scrape of everything at port 9090: p50", "ms", "<=", 20)
-TARGETS, ROUND = Limit("each target asked by itself, all of them: p50", "ms", "<="), Limit("such a round with storing and rules: p50", "ms", "<=")
+TARGETS, ROUND = Limit("each target asked by itself, all of them: p50", "ms", "<=", 20), Limit("such a round with storing and rules: p50", "ms", "<=")
 SERIES = Limit("series of a stack", "series", "<=")
 CHAT = Limit("a chat request that is counted: p50", "x", "<=", 1.02, SILENT)
 LOGGED = Limit("a chat request that is counted and has its line in the log: p50", "x", "<=", 1.02, SILENT)

@@ -21,7 +21,7 @@ from suite.settings import Settings, load
 from suite.tools.series import ToolSeries
 
 TINY = bench.Load(rounds=2, chats=2, calls=5, days=0.05, alerts=1, markers=1, interval=1.0)
-LIMITED = ("SCRAPE", "CHAT", "LOGGED", "TOOL", "HISTORY", "CHART", "ALERT", "MARKER")
+LIMITED = ("SCRAPE", "TARGETS", "CHAT", "LOGGED", "TOOL", "HISTORY", "CHART", "ALERT", "MARKER")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_every_row_is_measured(settings: Settings, monkeypatch: pytest.MonkeyPat
     assert found[bench.ALERT.name] > -TINY.interval and found[bench.HISTORY.name] > 0
 
 
-@pytest.mark.parametrize(("limit", "good", "bad"), [(bench.SCRAPE, 20, 20.1), (bench.CHAT, 1.02, 1.021), (bench.LOGGED, 1.02, 1.021), (bench.TOOL, 50, 50.1), (bench.HISTORY, 200, 200.1),
+@pytest.mark.parametrize(("limit", "good", "bad"), [(bench.SCRAPE, 20, 20.1), (bench.TARGETS, 20, 20.1), (bench.CHAT, 1.02, 1.021), (bench.LOGGED, 1.02, 1.021), (bench.TOOL, 50, 50.1), (bench.HISTORY, 200, 200.1),
                                                     (bench.CHART, 200, 200.1), (bench.ALERT, 1, 1.01), (bench.MARKER, 1, 1.01)])
 def test_what_is_over_its_limit_is_not_met(limit: Limit, good: float, bad: float) -> None:
     assert (limit.row(good)["met"], limit.row(bad)["met"]) == (True, False)
