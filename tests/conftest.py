@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from suite.monitoring import request_context
 from suite.settings import TABLE, load
 
 hypothesis_settings.register_profile("suite", deadline=None)  # no test asserts a time
@@ -50,6 +51,14 @@ def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     here = os.getcwd()
     yield
     os.chdir(here)
+
+
+@pytest.fixture(autouse=True)
+def own_request() -> Iterator[None]:
+    """A request that a test begins in its own context ends with the test: no line or span of another one belongs to it."""
+    outside = request_context._current.set(None)
+    yield
+    request_context._current.reset(outside)
 
 
 @pytest.fixture(scope="session")

@@ -196,7 +196,7 @@ def test_times_are_said_in_many_ways() -> None:
 
 
 def test_following_gives_new_lines_across_rotations_once_each(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    log = FileLog(tmp_path, max_bytes=2000, kept=20)
+    log = FileLog(tmp_path, max_bytes=2000, kept=100)  # what is deleted before it is looked at would be missed
     request.addfinalizer(log.close)  # a log that stays open writes what the next tests say
     logger = logging.getLogger("suite.tools")
     logger.info("before")
