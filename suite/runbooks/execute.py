@@ -20,7 +20,7 @@ from suite.checks import criteria as limits
 from suite.checks.drill import proven
 from suite.checks.result import MIME
 from suite.errors import BadRequest, StorageError
-from suite.runbooks.catalog import checks_of
+from suite.runbooks.catalog import checks_of, every_id
 from suite.runbooks.report import Report, read_report
 from suite.settings import Settings, load, package_file
 
@@ -42,7 +42,7 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     declared = papermill.inspect_notebook(_literal(source))
     given = {key: _typed(key, value, declared, name) for key, value in (parameters or {}).items()}
     effective = {key: ast.literal_eval(entry["default"]) for key, entry in declared.items()} | given
-    criteria = limits.load(effective["criteria"], {"budget_s": float(effective["budget_s"])})
+    criteria = limits.load(effective["criteria"], {"budget_s": float(effective["budget_s"])}, waivers=settings.waivers, known=every_id())
     path = _place(Path(out) if str(out) else None, settings.reports_dir, name)
     began, trouble = time.monotonic(), ""
     try:
