@@ -7,7 +7,8 @@ from suite.checks.check import Check
 from suite.errors import NotFound
 
 RUNBOOKS: dict[str, tuple[Check, ...]] = {
-    "phase2_health": phase2.CHECKS, "phase3_monitoring": phase3.CHECKS, "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
+    "phase2_health": phase2.CHECKS, "phase3_monitoring": phase3.CHECKS, "phase4_configuration": phase4.CHECKS,
+    "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
     "review_security": (*(check for check in phase2.CHECKS if check.id == "P2.2"), *phase4.SECURITY, *phase5_tool.TOOL),
 }
 
