@@ -34,6 +34,7 @@ def run_record(args: argparse.Namespace) -> int:
     from suite import checkout
     from suite.checks.tested import FINISHED, record
 
+    args.out.unlink(missing_ok=True)  # of an earlier job, whatever is wrong with what was asked now
     done = record(args.out, args.commit, args.started_at, dict(_pair(text) for text in args.reports), args.job, commit_now=checkout.commit())
     if args.json:
         print(json.dumps({"rows": [done.to_dict()]}, ensure_ascii=False))
