@@ -14,7 +14,7 @@ from suite.monitoring.hostinfo import HostSeries
 
 SPENDING = """
 import subprocess, sys, time
-inner = subprocess.Popen([sys.executable, "-c", "import sys; held = bytes(50_000_000); print('up', flush=True); sys.stdin.read()"], stdin=subprocess.PIPE)
+inner = subprocess.Popen([sys.executable, "-c", "import sys; held = b'x' * 50_000_000; print('up', flush=True); sys.stdin.read()"], stdin=subprocess.PIPE)
 while time.process_time() < 0.3: pass
 print("spent", flush=True); sys.stdin.read(); inner.communicate()
 """
