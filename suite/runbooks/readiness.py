@@ -175,6 +175,8 @@ def _evidence(found: Mapping[str, Result], source: Source, seconds: float) -> tu
             doubts.append(f"{runbook} checked commit {commit or 'not known'}, the release is of {source.commit or 'not known'}")
         if config != source.config:
             doubts.append(f"{runbook} checked a stack with another configuration")
+    if not source.commit:
+        doubts.append("nobody knows which commit this is: it is no git checkout")
     if "-dirty" in source.commit:
         doubts.append(f"the tree of commit {source.commit} was changed, so no commit is what was checked")
     if doubts:
