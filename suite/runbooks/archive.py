@@ -17,6 +17,7 @@ from suite.runbooks.digest import of_file
 ATTESTATION, ENVIRONMENT, SIGNER = "attestation.dsse.json", "environment.dsse.json", "signer.pub"
 RESULTS, CRITERIA = "results.json", "criteria.toml"
 PARTIAL = ".partial"
+_WORDS = ("release", "stage", "verdict", "attestation_sha256", "results_sha256", "head", "audit_head", "sealed")  # of a line, as they are
 KEPT = (ATTESTATION, ENVIRONMENT, SIGNER, RESULTS, CRITERIA)  # what pruning leaves of a release
 
 
@@ -100,9 +101,9 @@ def files(folder: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def recover(reports: Path) -> list[str]:
-    """Finish what a killed process began: drop half a line of the ledger, give a release that is in the ledger its name; for whoever holds the archive.
+    """Finish what a killed process began: drop half a line of the ledger, give a release that is in the ledger its name.
 
-    Gives one sentence per deed. Raises OSError.
+    For whoever holds the archive; gives one sentence per deed. Raises OSError.
     """
     done = ["Half a line at the end of the ledger was dropped."] if ledger.mend(reports) else []
     lines = ledger.read(reports).lines
@@ -124,10 +125,10 @@ def interrupted(reports: Path, line: Mapping[str, Any]) -> Path | None:
 
 
 def _row(line: Mapping[str, Any], reports: Path, pruned: bool) -> ReleaseRow:
-    words = {key: str(line.get(key) or "") for key in ("release", "stage", "verdict", "attestation_sha256", "results_sha256", "head", "audit_head", "sealed")}
+    words = {key: str(line.get(key) or "") for key in _WORDS}
     states, lowest, at, n = (line.get(key) for key in ("states", "lowest", "at", "n"))
-    return ReleaseRow(n if isinstance(n, int) else 0, float(at) if isinstance(at, (int, float)) else 0.0, path=reports / Path(str(line.get("path"))).name,
-                      pruned=pruned, lowest=lowest if isinstance(lowest, (int, float)) else None,
+    return ReleaseRow(n=n if isinstance(n, int) else 0, at=float(at) if isinstance(at, (int, float)) else 0.0,
+                      path=reports / Path(str(line.get("path"))).name, pruned=pruned, lowest=lowest if isinstance(lowest, (int, float)) else None,
                       states={str(key): str(value) for key, value in states.items()} if isinstance(states, Mapping) else {}, **words)
 
 

@@ -1,4 +1,4 @@
-"""Canonical digests: of JSON, of a file, and of an executed notebook with what changes at every execution kept apart."""
+"""Canonical digests: of JSON, of a file, and of an executed notebook with and without what changes at every execution."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.checks.condition import plain
 from suite.checks.result import MIME
 
 BLOCK = 1 << 20
@@ -19,15 +20,15 @@ GENERATED = ("injected-parameters", "not-run")  # tags of the cells that the run
 
 @dataclass(frozen=True)
 class NotebookDigest:
-    """sha256 of what a notebook says (`content`), of the rest (`volatile`), and of each cell's source as the packaged runbook has it (`sources`)."""
+    """sha256 of what a notebook says without what is volatile (`content`), of all of it (`whole`), and of each cell's source (`sources`)."""
 
     content: str
-    volatile: str
+    whole: str
     sources: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {"content": self.content, "volatile": self.volatile, "sources": list(self.sources)}
+        return {"content": self.content, "whole": self.whole, "sources": list(self.sources)}
 
 
 def canonical(value: Any) -> bytes:
@@ -51,8 +52,7 @@ def of_file(path: Path) -> str:
 
 def of_notebook(notebook: Mapping[str, Any]) -> NotebookDigest:
     """The digests of a notebook as read from its JSON; two executions that gave the same have the same `content`."""
-    content, volatile = split(notebook)
-    return NotebookDigest(of_json(content), of_json(volatile), tuple(sources(notebook)))
+    return NotebookDigest(of_json(plain(content(notebook))), of_json(plain(notebook)), tuple(sources(notebook)))
 
 
 def sources(notebook: Mapping[str, Any]) -> list[str]:
@@ -60,14 +60,10 @@ def sources(notebook: Mapping[str, Any]) -> list[str]:
     return [of_json([cell.get("cell_type"), text(cell.get("source"))]) for cell in cells(notebook) if not generated(cell)]
 
 
-def split(notebook: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the notebook says, and what only tells of this one execution: metadata, times, cell ids, and the pictures of a record's twin texts."""
-    kept, apart = [], []
-    for cell in cells(notebook):
-        shown = [_output(output) for output in cell.get("outputs") or [] if isinstance(output, Mapping)]
-        kept.append([cell.get("cell_type"), text(cell.get("source")), _tags(cell), [first for first, _ in shown]])
-        apart.append([cell.get("id"), cell.get("metadata"), cell.get("execution_count"), [second for _, second in shown]])
-    return {"cells": kept}, {"cells": apart, "metadata": notebook.get("metadata"), "format": [notebook.get("nbformat"), notebook.get("nbformat_minor")]}
+def content(notebook: Mapping[str, Any]) -> list[Any]:
+    """What the notebook says, cell by cell: kind, source, tags, outputs; without metadata, ids, counts, times, and the twin texts of a record."""
+    return [[cell.get("cell_type"), text(cell.get("source")), _tags(cell), [_shown(output) for output in cell.get("outputs") or []]]
+            for cell in cells(notebook)]
 
 
 def cells(notebook: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -92,25 +88,20 @@ def _tags(cell: Mapping[str, Any]) -> list[str]:
     return sorted(map(str, tags)) if isinstance(tags, list) else []
 
 
-def _output(output: Mapping[str, Any]) -> tuple[Any, Any]:
+def _shown(output: Any) -> Any:
+    if not isinstance(output, Mapping):
+        return output
     data = output.get("data")
-    if isinstance(data, Mapping):
-        if MIME in data:  # its html and text twins are drawn from the record, times and all
-            record, times = _parted(data[MIME])
-            return [output.get("output_type"), {MIME: record}], [times, {key: value for key, value in data.items() if key != MIME}]
-        return [output.get("output_type"), {key: text(value) if isinstance(value, list) and key.startswith("text/") else _parted(value)[0]
-                                            for key, value in data.items()}], [output.get("metadata"), _parted(dict(data))[1]]
-    return [output.get("output_type"), {key: text(value) if key in ("text", "traceback") else value for key, value in output.items()
-                                        if key not in ("execution_count", "output_type", "metadata")}], output.get("metadata")
+    if not isinstance(data, Mapping):
+        return {key: text(value) if key in ("text", "traceback") else value for key, value in output.items()
+                if key not in ("execution_count", "metadata")}
+    if MIME in data:  # its html and text twins are drawn from the record, times and all
+        return [output.get("output_type"), _steady(data[MIME])]
+    return [output.get("output_type"), {key: text(value) if key.startswith("text/") else _steady(value) for key, value in data.items()}]
 
 
-def _parted(value: Any) -> tuple[Any, Any]:
-    """The value without what is volatile, and that alone."""
+def _steady(value: Any) -> Any:
+    """The value without what is volatile."""
     if isinstance(value, Mapping):
-        parts = {str(key): _parted(inner) for key, inner in value.items() if key not in VOLATILE}
-        gone = {str(key): inner for key, inner in value.items() if key in VOLATILE}
-        return {key: kept for key, (kept, _) in parts.items()}, gone | {key: apart for key, (_, apart) in parts.items() if apart}
-    if isinstance(value, list):
-        pairs = [_parted(item) for item in value]
-        return [kept for kept, _ in pairs], [apart for _, apart in pairs] if any(apart for _, apart in pairs) else None
-    return value, None
+        return {str(key): _steady(inner) for key, inner in value.items() if key not in VOLATILE}
+    return [_steady(item) for item in value] if isinstance(value, list) else value

@@ -123,7 +123,7 @@ def remarks(ledger: Ledger, head: str = "") -> tuple[list[str], list[str]]:
     doubts, notes = [], []
     place = next((number for number, line in enumerate(ledger.lines, 1) if line.get("head") == head), 0)
     if head and not place and head != START:
-        doubts.append(f"The ledger does not hold the head {head} that was kept elsewhere: releases were removed from its end, or all of it was replaced.")
+        doubts.append(f"The ledger does not hold the head {head} that was kept elsewhere: releases were removed from its end, or it was replaced.")
     elif head:
         since = len(ledger.lines) - place
         notes.append("The ledger ends with the head that was kept elsewhere." if not since

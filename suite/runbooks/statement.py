@@ -16,8 +16,8 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 RUN = "https://local-ai-suite.example/attestation/release-run/v1"  # a name, not an address: nothing is kept there
 BY_RUNNER, AFTERWARDS = "by the runner", "afterwards"
-PROVES = ("The seal proves that nobody without the signing key has changed a file of this report since it was sealed: notebooks, results, criteria, "
-          "evidence and their order in the ledger are as they were then, and every state follows from the recorded values under the attested criteria.")
+PROVES = ("The seal proves that nobody without the signing key has changed a file of this report since it was sealed: notebooks, results, "
+          "criteria and evidence are as they were then, and every state follows from the recorded values under the attested criteria.")
 NOT_PROVEN = ("It does not prove that the recorded values are true: a kernel of the same user that writes false records before the seal is "
               "believed, and whoever can read the signing key can sign anything. Run the checks as a user of their own, and keep the key and the "
               "ledger's head elsewhere, where that matters.")
@@ -57,7 +57,7 @@ def test_result(files: Mapping[str, str], results: Mapping[str, Any], criteria: 
 
 
 def configuration(facts: Mapping[str, Any], criteria: str) -> list[dict[str, Any]]:
-    """in-toto ResourceDescriptors of what the run was made with; what is not known is left out, and stands in our own predicate's facts as it was told."""
+    """in-toto ResourceDescriptors of what the run was made with; what is not known is left out."""
     commit = _COMMIT.match(str(facts.get("commit", "")))
     found = [{"name": "commit", "digest": {"gitCommit": commit.group()}}] if commit else []
     named = {"dirty diff": "dirty_diff_sha256", "package lock": "packages_sha256", "settings without secrets": "settings_sha256"}
