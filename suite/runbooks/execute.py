@@ -22,7 +22,7 @@ from suite.checks import criteria as limits
 from suite.checks.drill import proven
 from suite.checks.result import MIME
 from suite.errors import BadRequest, StorageError
-from suite.runbooks.catalog import checks_of
+from suite.runbooks.catalog import checks_of, every_id
 from suite.runbooks.ending import CRASHED, Ending
 from suite.runbooks.report import Report, read_report
 from suite.runbooks.scrub import refuse_secrets
@@ -59,7 +59,8 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     source = package_file(f"runbooks/{name}.ipynb")
     declared, given = _given(source, name, parameters or {})
     effective = {key: ast.literal_eval(entry["default"]) for key, entry in declared.items()} | given
-    judged_by = ways.criteria or limits.load(effective.get("criteria", ""), {"budget_s": float(effective.get("budget_s", 0.0))})
+    judged_by = ways.criteria or limits.load(effective.get("criteria", ""), {"budget_s": float(effective.get("budget_s", 0.0))},
+                                             waivers=settings.waivers, known=every_id())
     path = _place(Path(out) if str(out) else None, settings.reports_dir, name)
     began, ending = time.monotonic(), Ending()
     _in_kernel(source, path, given, progress, ways, ending)

@@ -88,6 +88,7 @@ def read_report(notebook: Mapping[str, Any], name: str, path: Path, criteria: Cr
     `trouble` is what went wrong with the kernel; `expected` the profile and commit that were demanded, compared again here.
     """
     records, facts = _records(notebook), dict(_facts(notebook))
+    criteria = criteria.under(str((facts.get("host") or {}).get("profile", "")))
     results = []
     for check in checks_of(name):
         own = [record for record in records if record.get("id") == check.id]
