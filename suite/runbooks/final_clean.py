@@ -7,15 +7,19 @@ from html import escape
 from html.parser import HTMLParser
 
 _TAGS = frozenset((
-    "a b br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i img kbd li ol p pre s "
-    "small span strong sub summary sup table tbody td tfoot th thead tr u ul svg g path rect circle ellipse line polyline polygon "
-    "text tspan title desc defs clippath").split())
+    "a", "b", "br", "caption", "code", "col", "colgroup", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption", "figure", "h1", "h2",
+    "h3", "h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub", "summary", "sup", "table",
+    "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon",
+    "text", "tspan", "title", "desc", "defs", "clippath",
+))
 _SILENT = frozenset(("script", "style", "template", "noscript", "iframe", "object", "textarea", "select", "head"))  # left out with what is in them
 _VOID = frozenset(("br", "hr", "img", "col"))
 _ATTRIBUTES = frozenset((
-    "alt class colspan cx cy d dx dy fill fill-opacity fill-rule font-family font-size font-style font-weight height href lang "
-    "opacity open points preserveaspectratio r role rowspan rx ry scope src stroke stroke-dasharray stroke-linecap stroke-linejoin "
-    "stroke-opacity stroke-width style text-anchor title transform viewbox width x x1 x2 xmlns y y1 y2").split())
+    "alt", "class", "colspan", "cx", "cy", "d", "dx", "dy", "fill", "fill-opacity", "fill-rule", "font-family", "font-size", "font-style",
+    "font-weight", "height", "href", "lang", "opacity", "open", "points", "preserveaspectratio", "r", "role", "rowspan", "rx", "ry", "scope",
+    "src", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width", "style", "text-anchor", "title",
+    "transform", "viewbox", "width", "x", "x1", "x2", "xmlns", "y", "y1", "y2",
+))
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*\Z")
 _LINK = re.compile(r"(https?://|#)")
 _STYLE = re.compile(r"url|expression|position|z-index|@|\\|/\*", re.IGNORECASE)  # what could load something, or lie over the rest of the page
