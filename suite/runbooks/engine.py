@@ -148,7 +148,7 @@ class SuiteEngine(Engine):
         finally:
             ending.ended_at = now()
             if ending.crash is not None:
-                nb.cells.append(nbformat.v4.new_markdown_cell(told(ending.crash), metadata={"tags": ["crash"], "papermill": {"status": "completed"}}))
+                nb.cells.append(nbformat.v4.new_markdown_cell(told(ending.crash), metadata={"tags": ["not-run"], "papermill": {"status": "completed"}}))
             keeper.notebook_complete()
         return keeper.nb
 
