@@ -34,7 +34,8 @@ def dirty_diff() -> str:
     """sha256 of what the checkout has otherwise than its commit, tracked files only; of nothing where it is clean or no checkout."""
     root = Path(checkout.__file__).resolve().parent.parent
     try:
-        diff = subprocess.run(["git", "-C", str(root), "diff", "HEAD", "--binary", "--no-ext-diff"], capture_output=True, timeout=30, check=True).stdout
+        diff = subprocess.run(["git", "-C", str(root), "diff", "HEAD", "--binary", "--no-ext-diff"], capture_output=True, timeout=30,
+                              check=True).stdout
     except (OSError, subprocess.SubprocessError):
         diff = b""
     return hashlib.sha256(diff).hexdigest()

@@ -82,10 +82,11 @@ class Assessment:
 
 
 def assess(results: Iterable[Result], checks: Sequence[Counted], *, stage: str, smoke: bool, gates: Rules, graded: Mapping[str, Graded],
-           strict: bool = False, source: Source | None = None, trouble: str = "") -> Assessment:
+           strict: bool = False, source: Source | None = None, trouble: str = "", against: Sequence[str] = ()) -> Assessment:
     """The verdict over `checks`, of which each without a result is not-run; `graded` says which of them were proven able to fail.
 
-    With `strict` a weak check's pass counts nothing. `trouble` is why the run as a whole broke off. Raises BadRequest for an unknown stage.
+    With `strict` a weak check's pass counts nothing. `trouble` is why the run as a whole broke off, `against` what else forbids the release.
+    Raises BadRequest for an unknown stage.
     """
     if stage not in STAGES:
         raise BadRequest(f"The stage is {stage!r} but must be one of {', '.join(STAGES)}.")
@@ -99,7 +100,7 @@ def assess(results: Iterable[Result], checks: Sequence[Counted], *, stage: str, 
     excused = tuple(name for name, excuse in gates.excuses.items()
                     if smoke and name in found and found[name].state in excuse.states) if smoke else ()
     judged = tuple(_gate(gate, found, weak if strict else (), source, gates.seconds) for gate in gates.gates)
-    blocking = tuple(_blocking(found, earned, categories, judged, excused, gates.floor[stage], lowest, smoke))
+    blocking = (*_blocking(found, earned, categories, judged, excused, gates.floor[stage], lowest, smoke), *against)
     verdict = _verdict(found, blocking, smoke, trouble)
     words = tuple(_not_verified(checks, found, categories, judged, weak, strict, graded, smoke, gates))
     return Assessment(verdict, _line(verdict, stage, lowest, mean, categories, blocking, excused, gates, trouble), categories, lowest, mean, judged,

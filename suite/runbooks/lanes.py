@@ -74,15 +74,15 @@ def run_phases(plan: Plan, asked: Sequence[str], ended: Callable[[dict[str, Any]
     failed: SuiteError | None = None
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="suite-phase") as pool:
         while waiting or working:
-            for runbook in [one for one in waiting if not set(AFTER[one]) & {*waiting, *working.values()}]:
-                why = "the archive could not be written" if failed else _not_now(plan, runbook, asked)
-                if not why and len(working) == AT_ONCE:
-                    continue
+            runbook = _next(waiting, set(working.values()))
+            why = "the archive could not be written" if failed else _not_now(plan, runbook, asked) if runbook else ""
+            if runbook and (why or len(working) < AT_ONCE):
                 waiting.remove(runbook)
                 if why:
                     ended(not_run(runbook, why), None)
                 else:
                     working[pool.submit(_one, plan, runbook)] = runbook
+                continue
             for future in wait(working, return_when=FIRST_COMPLETED).done:
                 runbook = working.pop(future)
                 try:
@@ -92,6 +92,11 @@ def run_phases(plan: Plan, asked: Sequence[str], ended: Callable[[dict[str, Any]
                     failed = failed or error
     if failed is not None:
         raise failed
+
+
+def _next(waiting: Sequence[str], working: set[str]) -> str:
+    """The first phase that waits for no other; empty when each of them does."""
+    return next((one for one in waiting if not set(AFTER[one]) & {*waiting, *working}), "")
 
 
 def _not_now(plan: Plan, runbook: str, asked: Sequence[str]) -> str:
