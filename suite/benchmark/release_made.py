@@ -57,8 +57,8 @@ def make_release(reports: Path, runbooks: Path, name: str = "20261129T010000Z-R1
         runs.append({"runbook": runbook, "state": "finished", "seconds": 1.0, "trouble": "", "path": f"{runbook}.ipynb", "started_at": BEGUN,
                      "ended_at": ENDED, "cells": [{"index": 3, "title": result.title, "seconds": 0.1} for result in own], "crash": None})
     body = {"schema": 1, "release": release, "stage": "dev", "verdict": verdict, "line": f"{release}: {verdict}", "score": _score(results),
-            "gates": [], "checks": [result.to_dict() for result in results], "runs": runs, "not_verified": ["No model of any worth."], "risks": [], "waivers": [],
-            "facts": _facts(directory, audit_head)}
+            "gates": [], "checks": [result.to_dict() for result in results], "runs": runs, "not_verified": ["No model of any worth."],
+            "risks": [], "waivers": [], "facts": _facts(directory, audit_head)}
     (directory / "results.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (directory / "junit.xml").write_text(f'<testsuites tests="{len(results)}"/>\n', encoding="utf-8")
     (directory / "report.html").write_text(f"<!doctype html><title>{release}</title><p>{verdict}</p>\n", encoding="utf-8")

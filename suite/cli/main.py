@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from suite import __version__
 from suite.errors import SuiteError
 
-GROUPS = ("stack", "chat", "index", "ask", "memory", "tools", "keys", "approvals", "audit", "check", "drill", "bench", "models", "evaluate", "usage",
+GROUPS = ("stack", "chat", "index", "ask", "memory", "tools", "keys", "approvals", "audit", "check", "drill", "report", "bench", "models", "evaluate", "usage",
           "kernels", "mcp", "backup", "logs", "silences", "monitoring")
 
 
