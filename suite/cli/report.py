@@ -26,8 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = verbs.add_parser("list", help="every sealed release, the oldest first")
     checked = verbs.add_parser("verify", help="whether a sealed release, or the whole archive, is as it was sealed; 0 when it is, 1 on any doubt")
     checked.add_argument("path", nargs="?", default="", metavar="PATH", help="a release's folder or name, or an archive; by default the archive")
-    checked.add_argument("--key", type=Path, metavar="PUB", help="the public key whose signature is demanded; by default the one in the report, which "
-                         "shows less")
+    checked.add_argument("--key", type=Path, metavar="PUB", help="the public key whose signature is demanded; by default the one in the report")
     checked.add_argument("--head", default="", metavar="HEX", help="the ledger's head as it was kept elsewhere: finds a removed last release")
     checked.add_argument("--all", action="store_true", help="of an archive verify every release in full, too")
     afterwards = verbs.add_parser("seal", help="archive and seal an executed runbook that plain papermill wrote; marked as sealed afterwards")
