@@ -76,7 +76,7 @@ def _changes(was: Condition, now: Condition | None) -> list[tuple[str, str]]:
 
 def _laxer(was: Condition, now: Condition) -> bool:
     """Whether some value could meet the new demand that did not meet the old one."""
-    same = type(was.limit) is type(now.limit) or not isinstance(was.limit, bool | str) and not isinstance(now.limit, bool | str)
+    same = type(was.limit) is type(now.limit) or (not isinstance(was.limit, bool | str) and not isinstance(now.limit, bool | str))
     if was.unit != now.unit or not same:
         return True
     if (was.op, was.limit) == (now.op, now.limit):
