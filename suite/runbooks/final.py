@@ -15,7 +15,6 @@ from suite.runbooks.final_front import front, glance
 from suite.runbooks.final_notebook import write_html
 from suite.runbooks.final_page import page, save
 from suite.runbooks.final_words import Words
-from suite.runbooks.margin import number
 
 __all__ = ["write_html", "write_report"]
 NAME = "report.html"
@@ -39,17 +38,6 @@ def write_report(results: Mapping[str, Any], directory: Path, language: str = "e
 
 def _charts(results: Mapping[str, Any], words: Words) -> str:
     drawn = [charts.scores(results["score"], words), charts.times(results["runs"], words), charts.nearest(results["checks"], words),
-             charts.started(results["checks"], words), _latency(results["checks"], words)]
+             charts.started(results["checks"], words), charts.seconds(results["checks"], words)]
     shown = "".join(f"<figure>{svg}</figure>\n" for svg in drawn if svg)
     return f'<section><h2>{escape(words("charts"))}</h2>\n<div class="charts">{shown}</div></section>\n'
-
-
-def _latency(checks: list[Mapping[str, Any]], words: Words) -> str:
-    """How fast the user's own route answered, where a check recorded each answer."""
-    for check in checks:
-        for item in check.get("evidence") or []:
-            samples = [value for each in item.get("samples_s") or [] if (value := number(each)) is not None]
-            if samples:
-                limit = next((number(row["limit"]) for row in check["evidence"] if row.get("unit") == "s" and row.get("op") in ("<", "<=")), None)
-                return charts.shares(samples, f"{check['id']}: {words('chart_latency', len(samples))}", limit, words("limit"))
-    return ""

@@ -62,9 +62,16 @@ def _loosened(results: Mapping[str, Any], words: Words) -> str:
         return f"<p>{escape(words('loosened_first'))}</p>"
     if not results["loosened"]:
         return f"<p>{escape(words('loosened_none'))}</p>"
-    lines = [[f"{_to_check(str(row['id']))} {escape(str(row['condition']))}", escape(figure(row["old"])), escape(figure(row["new"]))]
-             for row in results["loosened"]]
-    return rows([words("criterion"), words("before"), words("after")], lines, numbers=(1, 2))
+    lines = [[f"{_to_check(str(row['id']))} {escape(str(row['condition']))}", escape(figure(row["old"])), escape(figure(row["new"]) or "–"),
+              _answered(row.get("waiver"), words)] for row in results["loosened"]]
+    return rows([words("criterion"), words("before"), words("after"), words("waivers")], lines)
+
+
+def _answered(waiver: Mapping[str, Any] | None, words: Words) -> str:
+    """Who answers for a looser limit."""
+    if not waiver:
+        return f'<span class="broken">{escape(words("none"))}</span>'
+    return escape(f"{waiver.get('owner')}, {words('expiry')} {waiver.get('expiry')}: {waiver.get('reason')}")
 
 
 def _runs(results: Mapping[str, Any], words: Words) -> str:

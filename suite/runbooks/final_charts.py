@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from suite.render import text_width
-from suite.runbooks.margin import conditions, spent
+from suite.runbooks.margin import conditions, number, spent
 
 NEAREST = 12  # conditions that are drawn, of those nearest to their limits
 WIDTH, LINE = 620, 24
@@ -84,29 +84,16 @@ def times(runs: Sequence[Mapping[str, Any]], words: Any) -> str:
     return "".join(parts) + "</svg>"
 
 
-def shares(samples: Sequence[float], title: str, limit: float | None, limit_name: str) -> str:
-    """The share of `samples` (seconds) that came within a time, as steps; a broken line at the limit."""
-    ordered = sorted(samples)
-    if not ordered:
-        return ""
-    most = max(ordered[-1], limit or 0.0) * 1.05 or 1.0
-    left, right, top, low = 46, WIDTH - 12, 36, 170
-    path, before = f"M{left} {low}", low
-    for place, value in enumerate(ordered, 1):
-        x, y = left + (right - left) * value / most, low - (low - top) * place / len(ordered)
-        path += f"L{x:.1f} {before:.1f}L{x:.1f} {y:.1f}"
-        before = y
-    parts = [_opening(title, low + 26), _text(0, 13, title, weight=600),
-             f'<path d="{path}" fill="none" stroke="currentColor" class="accent" stroke-width="1.8"/>']
-    for share in (0, 50, 100):
-        y = low - (low - top) * share / 100
-        parts += [f'<path d="M{left} {y:.1f}H{right}" stroke="currentColor" opacity=".16"/>', _text(left - 6, y + 4, f"{share} %", "end")]
-    parts += [_text(left, low + 18, "0 s"), _text(right, low + 18, f"{most:.2f} s", "end")]
-    if limit is not None:
-        x = left + (right - left) * limit / most
-        parts += [f'<path d="M{x:.1f} {top - 4}V{low}" stroke="currentColor" class="fail" stroke-dasharray="4 3"/>',
-                  _text(x, top - 8, f"{limit_name} {limit:g} s", "middle" if x < right - 60 else "end")]
-    return "".join(parts) + "</svg>"
+def seconds(checks: Sequence[Mapping[str, Any]], words: Any) -> str:
+    """How long answers took, as the checks measured it by the user's clock: the median, the 95th percentile and the slowest of each."""
+    rows = []
+    for check in checks:
+        for item in check.get("evidence") or []:
+            if item.get("name") == "seconds" and item.get("n"):
+                name = f"{check['id']} {item.get('state') or ''}".rstrip()
+                rows += [(f"{name} {key} ({item['n']})", value, f"{value:.2f} s", "accent") for key in ("p50", "p95", "max")
+                         if (value := number(item.get(key))) is not None]
+    return bars(rows, words("chart_seconds"), max(1e-9, *(value for _, value, *_ in rows))) if rows else ""
 
 
 def _opening(title: str, height: float) -> str:

@@ -73,7 +73,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "chart_time": ("When each runbook ran", "런북 실행 시각"),
     "chart_margin": ("Nearest to the limit: share of the limit that is used", "한계에 가장 가까운 것: 사용된 한계의 비율"),
     "chart_ready": ("Seconds from start to ready", "시작에서 준비까지, 초"),
-    "chart_latency": ("Share of answers within a time, of {0}", "시간 안에 온 답변의 비율({0}건)"),
+    "chart_seconds": ("Seconds until an answer (of how many)", "답변까지 걸린 시간, 초(건수)"),
     "limit": ("limit", "한계"),
     "not_verified": ("What was not verified", "확인하지 않은 것"),
     "not_verified_none": ("The runner names nothing that was left unverified.", "실행기가 확인하지 않았다고 밝힌 것이 없습니다."),

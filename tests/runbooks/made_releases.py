@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from suite.checks.check import Check, Observation, perform
 from suite.checks.condition import Condition
 from suite.checks.criteria import Criterion, Waiver
 from suite.checks.fault import Fault
+from suite.runbooks.seal import seal
+from suite.runbooks.sign import load_key, make_key
 
 PHASES = {1: ("phase1_environment", 6), 2: ("phase2_health", 9), 3: ("phase3_monitoring", 6), 4: ("phase4_configuration", 4), 5: ("phase5_validation", 8)}
 ALL = [f"P{phase}.{place}" for phase, (_, count) in PHASES.items() for place in range(1, count + 1)]
@@ -82,9 +84,15 @@ def release(name: str = "1.0", changed: Mapping[str, dict[str, Any]] | None = No
             "facts": copy.deepcopy({**FACTS, "started_at": at, "ended_at": at, "seconds": 50.0, **(facts or {})})}
 
 
-def write(reports: Path, results: Mapping[str, Any], stamp: str) -> Path:
-    """Put a release where the archive keeps it, without a seal."""
-    directory = reports / f"{stamp}-{results['release']}"
-    directory.mkdir(parents=True)
-    (directory / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    return directory
+def sealed(reports: Path, results: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Seal releases into an archive, one after the other, for real; gives their folders."""
+    key, places = reports.parent / "key.pem", []
+    if not key.exists():
+        make_key(key)
+    for number, one in enumerate(results):
+        folder = reports / f".20261129T08{number // 60:02d}{number % 60:02d}Z-{one['release']}.partial"
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(one), encoding="utf-8")
+        (folder / "criteria.toml").write_text("", encoding="utf-8")
+        places.append(seal(folder, reports, load_key(key)).path)
+    return places

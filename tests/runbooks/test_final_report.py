@@ -54,11 +54,13 @@ def release() -> dict[str, Any]:
         "P1.2": made.check("P1.2", not_applicable="the profile declares no GPU"), "P1.3": made.not_run("P1.3", "its cell was not executed"),
         "P2.1": made.check("P2.1", {"slowest": 3.75}, evidence=parts), "P3.4": made.check("P3.4", raises="connection refused"),
         "P4.4": made.check("P4.4", {"broken": 1}, waiver=Waiver("kim", datetime.date(2099, 1, 31), "the proxy comes in March")),
-        "P5.5": made.check("P5.5", {"slowest": 2.75}, evidence=({"name": "latency", "samples_s": [0.1, 0.2, 2.9]},)),
+        "P5.5": made.check("P5.5", {"slowest": 2.75}, evidence=({"name": "seconds", "route": "POST /v1/chat/completions", "n": 60, "min": 0.1, "p50": 0.2, "p95": 2.75,
+                                                               "low": None, "high": 2.9, "max": 2.9},)),
         "P5.7": made.check("P5.7", {"broken": 2})})
     found["risks"] = [{"risk": "GPU memory runs out", "checks": ["P5.6", "P1.2"], "owner": "lee"}]
     found["waivers"] = [{"check": "P4.4", "owner": "kim", "expiry": "2099-01-31", "reason": "the proxy comes in March"}]
-    found["loosened"] = [{"id": "P5.5", "condition": "slowest", "old": 2.0, "new": 3.0}]
+    found["loosened"] = [{"id": "P5.5", "condition": "slowest", "old": "<= 2.0 s", "new": "<= 3.0 s", "waiver": None},
+                          {"id": "P5.6", "condition": "free", "old": ">= 30 GB", "new": "", "waiver": {"owner": "lee", "expiry": "2099-02-01", "reason": "small disk"}}]
     found["runs"][2].update(state="crashed", trouble="killed by signal 9", crash={"last_cell": "run.check('P3.4')", "memory": {"rss_bytes": 123}})
     return found
 
@@ -90,10 +92,11 @@ def test_every_check_with_its_limits_figures_and_margins_is_there(directory: Pat
     for words in ("the profile declares no GPU", "its cell was not executed", "RuntimeError: connection refused", "killed by signal 9", "rss_bytes: 123",
                   "GPU memory runs out", "the proxy comes in March", "the quality of answers: smoke models were used", "machine.memory_bytes", "22" * 32):
         assert words in seen.words, words
-    assert re.search(r"P5\.5</a> slowest</td><td class=\"number\">2</td><td class=\"number\">3</td>", text)
+    assert 'P5.5</a> slowest</td><td>&lt;= 2.0 s</td><td>&lt;= 3.0 s</td><td><span class="broken">none</span></td>' in text
+    assert 'P5.6</a> free</td><td>&gt;= 30 GB</td><td>–</td><td>lee, until 2099-02-01: small disk</td>' in text
     assert seen.words.count("lowest category") == 1 and "50 %" in seen.words and percent(results["score"]["mean"], Words("en")) in seen.words
     assert all(f"<title>{title}" in text for title in ("Score of each category, %", "When each runbook ran", "Nearest to the limit", "Seconds from start"))
-    assert "Share of answers within a time, of 3" in text and "limit 3 s" in text
+    assert "P5.5 p95 (60)</text>" in text and ">2.75 s</text>" in text
 
 
 def test_the_gates_and_what_the_seal_proves_stand_on_the_first_page(directory: Path) -> None:
