@@ -23,8 +23,9 @@ from suite.runbooks.gates import load_risks, load_rules
 from suite.runbooks.junit import junit
 from suite.runbooks.lanes import resting
 from suite.runbooks.readiness import Assessment, Source, assess
+from suite.runbooks.reassess import INPUTS, inputs
 from suite.runbooks.report import Report, read_report
-from suite.settings import Settings
+from suite.settings import Settings, package_file
 
 SCHEMA = 1
 LOOKED_BACK = 50  # sealed releases that are looked through for the last one of the same profile
@@ -66,7 +67,8 @@ def conclude(case: Case) -> tuple[dict[str, Any], Criteria]:
     said = assess(results, checks, stage=case.stage, smoke=smoke, gates=load_rules(), graded=graded, strict=case.strict, source=source,
                   trouble=case.trouble, against=against)
     marks = resting({result.id: result for result in results})
-    body = {"schema": SCHEMA, "release": case.release, "stage": case.stage, **_told(said, case.release, marks),
+    body = {"schema": SCHEMA, "release": case.release, "stage": case.stage, **_told(said, marks),
+            INPUTS: inputs(checks, graded, strict=case.strict, source=source, trouble=case.trouble, against=against),
             "checks": [result.to_dict() for result in results], "runs": [dict(case.runs[name]) for name in PHASES if name in case.runs],
             "risks": _risks(results), "waivers": _waivers(results), "loosened": looser, "rests_on": marks,
             "grades": {name: grade.to_dict() for name, grade in graded.items()}, "strict": case.strict,
@@ -124,9 +126,8 @@ def _looser(case: Case, held: Criteria, profile: str) -> tuple[list[dict[str, An
     return [], []
 
 
-def _told(said: Assessment, release: str, marks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _told(said: Assessment, marks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     told = said.to_dict()
-    told["line"] = f"{release}: {told['line']}"
     told["not_verified"] = [*told["not_verified"], *(sentence for own in marks.values() for sentence in own)]
     return told
 
@@ -164,9 +165,10 @@ def write(case: Case, body: Mapping[str, Any], held: Criteria) -> None:
     seconds = {row["id"]: _seconds(row) for row in body["checks"]}
     shown = [row | {"why": Result.from_dict(row).why} for row in body["checks"]]
     uncounted = body["weak"] if case.strict else []
-    files = {"results.json": _json(body), "criteria.toml": held.to_toml(), "junit.xml": junit(case.release, shown, seconds, uncounted),
-             "evidence/packages.txt": "\n".join(facts.packages()) + "\n", "evidence/settings.json": _json(facts.shown_settings(case.settings)),
-             "evidence/stack.json": _json({"at_the_beginning": case.stack[0], "at_the_end": case.stack[1]}),
+    gates = package_file("runbooks/gates.toml").read_text(encoding="utf-8")
+    files = {archive.RESULTS: _json(body), archive.CRITERIA: held.to_toml(), archive.GATES: gates, "junit.xml": junit(case.release, shown, seconds, uncounted),
+             "evidence/packages.txt": "\n".join(facts.packages()) + "\n", "evidence/settings.json": _json(facts.without_places(case.settings.values())),
+             "evidence/stack.json": _json(facts.without_places({"at_the_beginning": case.stack[0], "at_the_end": case.stack[1]})),
              **{f"evidence/{row['id']}.json": _json(row["evidence"]) for row in body["checks"] if row["state"] != "not-run"}}
     try:
         (case.directory / "evidence").mkdir(mode=0o700, exist_ok=True)

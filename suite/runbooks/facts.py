@@ -62,9 +62,9 @@ def configuration(settings: Settings, criteria: str) -> dict[str, Any]:
             "settings_sha256": settings.digest(), "python": sys.version.split()[0], "suite": __version__}
 
 
-def shown_settings(settings: Settings) -> dict[str, Any]:
-    """The settings without secrets, folders and names."""
-    return scrub(settings.values())
+def without_places(value: Any) -> Any:
+    """The value without the folders and names of this machine's user; of settings, secrets are not among the values."""
+    return scrub(value)
 
 
 def stack(target: Target | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Plan:
 
 def known(runbook: str) -> bool:
     """Whether this installation has the runbook."""
-    return runbook in RUNBOOKS
+    return bool(RUNBOOKS.get(runbook))
 
 
 def share_out(parameters: Mapping[str, Any], runbooks: Sequence[str]) -> dict[str, dict[str, Any]]:
