@@ -13,12 +13,8 @@ from typing import Any
 
 from suite.errors import BadRequest, SuiteError
 
-<<<<<<< HEAD
 ORDER = ("phase1_environment", "phase2_health", "phase3_monitoring", "phase4_configuration", "phase5_validation")
 PHASES = {name.partition("_")[0]: name for name in ORDER}
-=======
-PHASES = {"phase1": "phase1_environment", "phase2": "phase2_health", "phase3": "phase3_monitoring"}
->>>>>>> h/a_env
 OTHERS = ("backup", "restore_drill", "review_security")  # runbooks besides the phases, executed only when they are named
 RELEASE_ONLY = ("stage", "reports", "strict", "resume", "language", "key", "key_fd", "passphrase_fd", "time_limit")
 

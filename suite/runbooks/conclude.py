@@ -166,9 +166,10 @@ def write(case: Case, body: Mapping[str, Any], held: Criteria) -> None:
     shown = [row | {"why": Result.from_dict(row).why} for row in body["checks"]]
     uncounted = body["weak"] if case.strict else []
     gates = package_file("runbooks/gates.toml").read_text(encoding="utf-8")
-    files = {archive.RESULTS: _json(body), archive.CRITERIA: held.to_toml(), archive.GATES: gates, "junit.xml": junit(case.release, shown, seconds, uncounted),
-             "evidence/packages.txt": "\n".join(facts.packages()) + "\n", "evidence/settings.json": _json(facts.without_places(case.settings.values())),
-             "evidence/stack.json": _json(facts.without_places({"at_the_beginning": case.stack[0], "at_the_end": case.stack[1]})),
+    ends = facts.without_places({"at_the_beginning": case.stack[0], "at_the_end": case.stack[1]})
+    files = {archive.RESULTS: _json(body), archive.CRITERIA: held.to_toml(), archive.GATES: gates,
+             "junit.xml": junit(case.release, shown, seconds, uncounted), "evidence/packages.txt": "\n".join(facts.packages()) + "\n",
+             "evidence/settings.json": _json(facts.without_places(case.settings.values())), "evidence/stack.json": _json(ends),
              **{f"evidence/{row['id']}.json": _json(row["evidence"]) for row in body["checks"] if row["state"] != "not-run"}}
     try:
         (case.directory / "evidence").mkdir(mode=0o700, exist_ok=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 from suite.checks.criteria import Criteria
 from suite.checks.result import Result
-from suite.errors import SuiteError
+from suite.errors import SettingsError, SuiteError
 from suite.runbooks.catalog import RUNBOOKS
 from suite.runbooks.ending import NOT_RUN, Ending
 from suite.runbooks.execute import Ways, declared_by, execute, undeclared
 from suite.runbooks.expected import PHASES, RESTS_ON
 from suite.runbooks.report import Report
-from suite.settings import Settings
+from suite.settings import Settings, package_file
 
 # phase 3 mostly waits for rounds and alerts, so it goes beside the first two; phase 4 floods, and phase 5 takes times, so both go alone
 AFTER = {"phase1_environment": (), "phase3_monitoring": (), "phase2_health": ("phase1_environment",),
@@ -50,7 +50,10 @@ class Plan:
 
 def known(runbook: str) -> bool:
     """Whether this installation has the runbook."""
-    return bool(RUNBOOKS.get(runbook))
+    try:
+        return bool(RUNBOOKS.get(runbook)) and package_file(f"runbooks/{runbook}.ipynb").is_file()
+    except SettingsError:
+        return False
 
 
 def share_out(parameters: Mapping[str, Any], runbooks: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -61,10 +61,12 @@ class Release:
 
     def __repr__(self) -> str:
         table = render.text_table(["check", "state", "title", "why"], self._rows())
-        return f"{self.results['release']}: {self.line}\n{table}\n{self.path} ({self.seconds:.1f} s)\nhead of the ledger, to be kept elsewhere: {self.head}"
+        return "\n".join([f"{self.results['release']}: {self.line}", table, f"{self.path} ({self.seconds:.1f} s)",
+                          f"head of the ledger, to be kept elsewhere: {self.head}"])
 
     def _repr_html_(self) -> str:
-        return render.table(["check", "state", "title", "why"], self._rows(), title=f"{self.results['release']}: {self.line}", note=f"{self.path} · head {self.head}")
+        title, note = f"{self.results['release']}: {self.line}", f"{self.path} · head {self.head}"
+        return render.table(["check", "state", "title", "why"], self._rows(), title=title, note=note)
 
     def _rows(self) -> list[tuple[Any, ...]]:
         from suite.checks.result import Result
