@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from suite.checks.criteria import Criteria
 from suite.checks.result import Result
-from suite.errors import SettingsError, SuiteError
+from suite.errors import RunFailed, SettingsError, SuiteError
 from suite.runbooks.catalog import RUNBOOKS
-from suite.runbooks.ending import NOT_RUN, Ending
+from suite.runbooks.ending import NOT_RUN
 from suite.runbooks.execute import Ways, declared_by, execute, undeclared
 from suite.runbooks.expected import PHASES, RESTS_ON
 from suite.runbooks.report import Report
@@ -38,10 +39,17 @@ class Plan:
     time_limit: float = 0.0
     announce: Callable[[str, str, int, int], None] = lambda runbook, title, done, total: None
     began: float = field(default_factory=time.monotonic)
+    stop: threading.Event = field(default_factory=threading.Event)  # set by an interrupt: each phase ends with the cell that it is at
 
     def left(self) -> float:
         """Seconds that are left for the whole run; 0 when there is no limit."""
         return max(0.01, self.time_limit - (time.monotonic() - self.began)) if self.time_limit else 0.0
+
+    def tell(self, runbook: str, title: str, done: int, total: int) -> None:
+        """Pass on what a phase does now. Raises RunFailed when the run is to end."""
+        if self.stop.is_set():
+            raise RunFailed("The run was interrupted.")
+        self.announce(runbook, title, done, total)
 
     def over(self) -> bool:
         """Whether the time of the whole run is over."""
@@ -86,7 +94,12 @@ def run_phases(plan: Plan, asked: Sequence[str], ended: Callable[[dict[str, Any]
                 else:
                     working[pool.submit(_one, plan, runbook)] = runbook
                 continue
-            for future in wait(working, return_when=FIRST_COMPLETED).done:
+            try:
+                done = wait(working, return_when=FIRST_COMPLETED).done
+            except BaseException:
+                plan.stop.set()
+                raise
+            for future in done:
                 runbook = working.pop(future)
                 try:
                     report = future.result()
@@ -111,7 +124,7 @@ def _not_now(plan: Plan, runbook: str, asked: Sequence[str]) -> str:
 
 
 def _one(plan: Plan, runbook: str) -> Report:
-    ways = Ways(plan.cell_limit, plan.left(), plan.environment, None, lambda *what: plan.announce(runbook, *what), plan.criteria)
+    ways = Ways(plan.cell_limit, plan.left(), plan.environment, None, lambda *what: plan.tell(runbook, *what), plan.criteria)
     return execute(runbook, plan.parameters.get(runbook, {}), plan.settings, out=plan.directory / f"{runbook}.ipynb", progress=False, ways=ways)
 
 
@@ -137,13 +150,3 @@ def resting(results: Mapping[str, Result]) -> dict[str, list[str]]:
         if weak and name in results:
             found[name] = weak
     return found
-
-
-def with_reason(result: Result, why: str) -> Result:
-    """The same result of a check that was not run, with the reason why."""
-    return replace(result, evidence=({"name": "not-run", "reason": why},))
-
-
-def restored(run: Mapping[str, Any]) -> Ending:
-    """How a run ended that an earlier process had recorded."""
-    return Ending(str(run["state"]), str(run["trouble"]), list(run["cells"]), run["crash"], str(run["started_at"]), str(run["ended_at"]))
