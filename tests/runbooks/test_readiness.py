@@ -37,7 +37,8 @@ def result(name: str, state: str = "pass", **more: Any) -> Result:
     check = next(check for check in CHECKS if check.id == name)
     moment = (NOW - timedelta(minutes=5)).isoformat()
     evidence = [{"name": condition, "observed": 0, "op": "==", "limit": 0, "unit": "", "met": True} for condition in CONDITIONS.get(name, ())]
-    evidence += [{"name": state, "reason": more.pop("reason", "made")}] if state in ("not-run", "not-applicable") else []
+    reason = more.pop("reason", "made")
+    evidence += [{"name": state, "reason": reason}] if state in ("not-run", "not-applicable") else []
     found = Result(name, check.title, check.phase, check.category, state, {"value": 0, "unit": "", "n": 1}, {}, None, tuple(evidence), moment, moment)
     return replace(found, **more)
 
