@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,8 @@ def serve() -> None:
         else:
             make_key(folder / "fresh" / "key.pem")
 
-    make_key(Path(os.devnull).parent / "shm" / f"warm-{os.getpid()}.pem")  # loads what a key needs, before anybody is counted
-    for suffix in (".pem", ".pub"):
-        (Path(os.devnull).parent / "shm" / f"warm-{os.getpid()}{suffix}").unlink()
+    with tempfile.TemporaryDirectory() as warm:
+        make_key(Path(warm) / "key.pem")  # loads what a key needs, before anybody is counted
     for line in sys.stdin:
         asked = json.loads(line)
         reading, writing = os.pipe()
