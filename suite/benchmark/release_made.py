@@ -82,15 +82,6 @@ def make_release(reports: Path, runbooks: Path, name: str = "20261129T010000Z-R1
     return Made(directory, runbooks)
 
 
-def again(made: Path, reports: Path, name: str, release: str) -> Path:
-    """The same release once more under another name, as quickly as files are copied: a thousand are wanted."""
-    directory = reports / f".{name}{PARTIAL}"
-    shutil.copytree(made, directory)
-    body = json.loads((directory / "results.json").read_bytes())
-    (directory / "results.json").write_text(json.dumps(body | {"release": release}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return directory
-
-
 def satisfied(condition: Condition) -> Any:
     """A value that the condition holds for."""
     if condition.op in ("==", "<=", ">="):
