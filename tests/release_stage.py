@@ -43,7 +43,7 @@ class Archive:
 
 
 def edited_json(file: Path, change: Callable[[Any], Any]) -> None:
-    """Let `change` alter what a JSON file holds, in place or by giving another value."""
+    """Let `change` alter in place what a JSON file holds."""
     body = json.loads(file.read_bytes())
-    altered = change(body)
-    file.write_text(json.dumps(body if altered is None else altered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    change(body)
+    file.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def make_release(reports: Path, runbooks: Path, name: str = "20261129T010000Z-R1
     (directory / "evidence").mkdir(parents=True)
     (directory / "criteria.toml").write_text(_criteria(), encoding="utf-8")
     criteria = limits.load(directory / "criteria.toml")
-    results = [_result(one, criteria[one.id], one.id in tuple(broken), one.id in tuple(skipped)) for one in planned()]
+    with closing(Target({})) as target:
+        results = [_result(target, one, criteria[one.id], one.id in tuple(broken), one.id in tuple(skipped)) for one in planned()]
     runs = []
     for phase, runbook in enumerate(PHASES, 1):
         own = [result for result in results if result.phase == phase]
@@ -80,15 +82,6 @@ def make_release(reports: Path, runbooks: Path, name: str = "20261129T010000Z-R1
     return Made(directory, runbooks)
 
 
-def again(made: Path, reports: Path, name: str, release: str) -> Path:
-    """The same release once more under another name, as quickly as files are copied: a thousand are wanted."""
-    directory = reports / f".{name}{PARTIAL}"
-    shutil.copytree(made, directory)
-    body = json.loads((directory / "results.json").read_bytes())
-    (directory / "results.json").write_text(json.dumps(body | {"release": release}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return directory
-
-
 def satisfied(condition: Condition) -> Any:
     """A value that the condition holds for."""
     if condition.op in ("==", "<=", ">="):
@@ -105,8 +98,8 @@ def _criteria() -> str:
     return packaged + "".join(INVENTED.format(name) for name in IDS if name not in known)
 
 
-def _result(one: Planned, criterion: Criterion, broken: bool, skipped: bool) -> Result:
-    def look(target: Target, seen: Observation) -> None:
+def _result(target: Target, one: Planned, criterion: Criterion, broken: bool, skipped: bool) -> Result:
+    def look(_: Target, seen: Observation) -> None:
         seen.values.update({condition.name: None if broken else satisfied(condition) for condition in criterion.conditions})
         if broken:
             seen.note("error", reason="made to fail")
@@ -115,11 +108,7 @@ def _result(one: Planned, criterion: Criterion, broken: bool, skipped: bool) -> 
     check = Check(one.id, one.title, one.phase, category(one.id), one.weight, CLOSED_PORT, look)
     if skipped:
         return not_run(check, criterion, "its cell was not executed")
-    target = Target({})
-    try:
-        return perform(check, target, criterion, "2026-11-01T00:00:00.000+00:00")
-    finally:
-        target.close()
+    return perform(check, target, criterion, "2026-11-01T00:00:00.000+00:00")
 
 
 def _source(runbooks: Path, runbook: str, checks: list[str]) -> dict[str, Any]:

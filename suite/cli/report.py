@@ -96,7 +96,8 @@ def run_seal(args: argparse.Namespace) -> int:
     from suite.runbooks.afterwards import seal_notebook
     from suite.settings import load
 
-    sealed = seal_notebook(args.notebook, archive_of(args), key_of(args, load()), args.release, args.stage)
+    settings = load()
+    sealed = seal_notebook(args.notebook, archive_of(args), key_of(args, settings), args.release, args.stage, settings.waivers)
     if args.json:
         print(json.dumps(sealed.to_dict()))
     else:

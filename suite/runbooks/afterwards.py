@@ -32,8 +32,9 @@ ALONE = "this archive holds one runbook, executed by plain papermill and sealed 
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def seal_notebook(notebook: Path, reports: Path, key: SigningKey, release: str = "", stage: str = "dev") -> Sealed:
-    """Archive and seal one executed runbook; `release` is its name in the archive, by default the file's.
+def seal_notebook(notebook: Path, reports: Path, key: SigningKey, release: str = "", stage: str = "dev",
+                  waivers: str | Path | None = None) -> Sealed:
+    """Archive and seal one executed runbook; `release` is its name in the archive, by default the file's, `waivers` the file of those that held.
 
     Raises BadRequest for a file that is no executed runbook of ours, StorageError when the archive cannot be written.
     """
@@ -45,7 +46,7 @@ def seal_notebook(notebook: Path, reports: Path, key: SigningKey, release: str =
         reports.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = _fresh(reports.absolute(), f"{stamp}-{_SAFE.sub('-', release).strip('.-') or 'release'}")
         try:
-            criteria = _criteria(body, str(facts.get("profile") or ""), folder / CRITERIA)
+            criteria = _criteria(body, str(facts.get("profile") or ""), waivers, folder / CRITERIA)
             shutil.copyfile(notebook, folder / f"{name}.ipynb")
             results = _results(body, name, folder / f"{name}.ipynb", criteria, facts, release, stage)
             disk.write_whole(folder / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -86,10 +87,11 @@ def _fresh(reports: Path, name: str) -> Path:
     raise BadRequest(f"{reports} holds a thousand releases called {name}; name another with --release.")
 
 
-def _criteria(notebook: Mapping[str, Any], profile: str, copy: Path) -> limits.Criteria:
+def _criteria(notebook: Mapping[str, Any], profile: str, waivers: str | Path | None, copy: Path) -> limits.Criteria:
     """The criteria that the notebook was executed under, as they held with its profile and parameters; the copy is written."""
     given = parameters_of(notebook)
-    found = limits.load(str(given.get("criteria") or ""), {"budget_s": given["budget_s"]} if "budget_s" in given else {}).under(profile)
+    parameters = {"budget_s": given["budget_s"]} if "budget_s" in given else {}
+    found = limits.load(str(given.get("criteria") or ""), parameters, waivers=waivers).under(profile)
     copy.write_text(found.to_toml(), encoding="utf-8")
     return found
 
@@ -118,5 +120,5 @@ def _results(notebook: Mapping[str, Any], name: str, path: Path, criteria: limit
             "not_verified": [f"All but {name}: {ALONE}.", statement.NOT_AT_ONCE, *found["not_verified"]],
             INPUTS: inputs(checks, {}, strict=False, source=source, trouble=report.trouble),
             "facts": {"commit": commit, "settings_sha256": config, "criteria_sha256": criteria.digest, "models": {}, "machine": {},
-                      "profile": str(facts.get("profile") or ""), "smoke": report.smoke, "started_at": str(facts.get("begun_at") or ""), "ended_at": "",
-                      "seconds": report.seconds, "audit_head": ""}}
+                      "profile": str(facts.get("profile") or ""), "smoke": report.smoke, "started_at": str(facts.get("begun_at") or ""),
+                      "ended_at": "", "seconds": report.seconds, "audit_head": ""}}

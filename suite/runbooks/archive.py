@@ -16,7 +16,7 @@ from suite.runbooks.digest import of_file
 
 ATTESTATION, ENVIRONMENT, SIGNER = "attestation.dsse.json", "environment.dsse.json", "signer.pub"
 RESULTS, CRITERIA, GATES = "results.json", "criteria.toml", "gates.toml"
-PARTIAL = ".partial"
+PARTIAL, EMPTY = ".partial", "is an empty folder."
 _WORDS = ("release", "stage", "verdict", "attestation_sha256", "results_sha256", "head", "audit_head", "sealed")  # of a line, as they are
 KEPT = (ATTESTATION, ENVIRONMENT, SIGNER, RESULTS, CRITERIA, GATES)  # what pruning leaves of a release
 
@@ -88,7 +88,7 @@ def files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     for place, folders, names in os.walk(folder, onerror=_raise):
         here = Path(place)
         if here != folder and not folders and not names:
-            strange.append(f"{here.relative_to(folder).as_posix()} is an empty folder.")
+            strange.append(f"{here.relative_to(folder).as_posix()} {EMPTY}")
         for name in (*names, *folders):
             path = here / name
             mode = path.lstat().st_mode

@@ -14,6 +14,7 @@ from suite.checks.result import MIME
 from suite.errors import SettingsError
 from suite.runbooks.archive import CRITERIA, RESULTS
 from suite.runbooks.digest import INJECTED, cells, generated, of_notebook, tags, text
+from suite.runbooks.expected import IDS
 from suite.runbooks.statement import rows
 
 SAME = ("title", "phase", "category", "observed", "criterion", "margin", "started_at", "ended_at")  # of a record and its row in results.json
@@ -32,6 +33,8 @@ def recomputed(place: Path, results: Mapping[str, Any], run: Mapping[str, Any], 
         return [f"The criteria in the report cannot be read, so no state can be computed again: {error}"], []
     doubts = [doubt for row in rows(results) for doubt in _judged(row, criteria)]
     doubts += [f"{name} stands twice in {RESULTS}." for name in _twice([str(row.get("id")) for row in rows(results)])]
+    there = {str(row.get("id")) for row in rows(results)}
+    doubts += [f"{name} is not in {RESULTS}, in which each of the {len(IDS)} has a state." for name in IDS if name not in there]
     if pruned:
         return doubts, []
     told, notes, records = _runs(results), [], {}

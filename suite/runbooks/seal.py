@@ -82,7 +82,7 @@ def _plain_files(directory: Path) -> dict[str, Path]:
         (directory / part).unlink(missing_ok=True)
         (directory / f".{part}{disk.FRESH}").unlink(missing_ok=True)
     files, strange = archive.files(directory)
-    strange = [sentence for sentence in strange if not sentence.endswith("is an empty folder.")]
+    strange = [sentence for sentence in strange if not sentence.endswith(archive.EMPTY)]
     if strange:
         raise BadRequest(f"{directory} cannot be sealed: {strange[0].rstrip('.')}, and only plain files can be; put the file itself there.")
     return files

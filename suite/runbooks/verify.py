@@ -174,7 +174,7 @@ class _Look:
     def _files(self, signed: Mapping[str, Any]) -> Mapping[str, Path]:
         """Every file against its attested digest."""
         there, strange = archive.files(self.place)
-        self.doubts += strange
+        self.doubts += [sentence for sentence in strange if self.pruned is None or not sentence.endswith(archive.EMPTY)]
         there.pop(ATTESTATION, None)
         try:
             wanted = statement.names(signed)
