@@ -231,7 +231,7 @@ class Stack:
 
     def _runbook(self, name: str) -> Any:
         """Execute a runbook against this stack; its kernel is told no more than what it needs to find it."""
-        here = {name: str(getattr(self.settings, name)) for name in ("data_dir", "reports_dir")}
+        here = {name: str(getattr(self.settings, name)) for name in ("data_dir", "reports_dir", "waivers", "ci_result") if getattr(self.settings, name)}
         return execute(name, {"settings": here}, self.settings, progress=False)
 
     def _jobs(self, memory: Memory) -> list[Job]:

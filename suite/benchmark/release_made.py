@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,27 @@ from suite.checks.result import MIME, Result
 from suite.checks.target import Target
 from suite.runbooks.archive import PARTIAL
 from suite.runbooks.digest import of_file, of_json
-from suite.runbooks.statement import CHECKS
+from suite.runbooks.expected import IDS, PHASES, Planned, category, planned
+from suite.runbooks.gates import load_rules
+from suite.runbooks.readiness import Source, assess
+from suite.runbooks.reassess import INPUTS, inputs
 from suite.settings import package_file
 
-PHASES = {1: "phase1_environment", 2: "phase2_health", 3: "phase3_monitoring", 4: "phase4_configuration", 5: "phase5_validation"}
-CATEGORIES = {1: "infrastructure", 2: "stability", 3: "monitoring", 4: "security"}
 BEGUN, ENDED = "2026-11-29T01:00:00.000+00:00", "2026-11-29T01:00:01.000+00:00"
 INVENTED = """
 [{0!r}]
 reason = "Made for {0}."
+weight = 2
 conditions = [{{ name = "seconds", op = "<=", limit = 3.0, unit = "s", reason = "Made." }}]
 """
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The grade of a check that was drilled."""
+
+    state: str = "proven"
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,15 +51,15 @@ class Made:
 
 
 def make_release(reports: Path, runbooks: Path, name: str = "20261129T010000Z-R1", release: str = "R1", *, broken: Iterable[str] = (),
-                 skipped: Iterable[str] = (), verdict: str = "REHEARSAL", audit_head: str = "a" * 64) -> Made:
+                 skipped: Iterable[str] = (), audit_head: str = "a" * 64) -> Made:
     """The folder `reports/.<name>.partial`: the checks in `broken` fail, those in `skipped` were not run, all others pass."""
     directory = reports / f".{name}{PARTIAL}"
     (directory / "evidence").mkdir(parents=True)
     (directory / "criteria.toml").write_text(_criteria(), encoding="utf-8")
     criteria = limits.load(directory / "criteria.toml")
-    results = [_result(one, criteria[one], one in tuple(broken), one in tuple(skipped)) for one in CHECKS]
+    results = [_result(one, criteria[one.id], one.id in tuple(broken), one.id in tuple(skipped)) for one in planned()]
     runs = []
-    for phase, runbook in PHASES.items():
+    for phase, runbook in enumerate(PHASES, 1):
         own = [result for result in results if result.phase == phase]
         source = _source(runbooks, runbook, [result.id for result in own])
         (directory / f"{runbook}.ipynb").write_text(json.dumps(_executed(source, own), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -56,12 +67,16 @@ def make_release(reports: Path, runbooks: Path, name: str = "20261129T010000Z-R1
         (directory / "evidence" / f"{runbook}.json").write_text(json.dumps({"checks": [result.id for result in own]}), encoding="utf-8")
         runs.append({"runbook": runbook, "state": "finished", "seconds": 1.0, "trouble": "", "path": f"{runbook}.ipynb", "started_at": BEGUN,
                      "ended_at": ENDED, "cells": [{"index": 3, "title": result.title, "seconds": 0.1} for result in own], "crash": None})
-    body = {"schema": 1, "release": release, "stage": "dev", "verdict": verdict, "line": f"{release}: {verdict}", "score": _score(results),
-            "gates": [], "checks": [result.to_dict() for result in results], "runs": runs, "not_verified": ["No model of any worth."], "risks": [], "waivers": [],
-            "facts": _facts(directory, audit_head)}
+    shutil.copyfile(package_file("runbooks/gates.toml"), directory / "gates.toml")
+    facts, grades = _facts(directory, audit_head), {one: Proven() for one in IDS}
+    source = Source(time.time(), facts["commit"], facts["settings_sha256"])
+    found = assess(results, planned(), stage="dev", smoke=True, gates=load_rules(directory / "gates.toml"), graded=grades, source=source).to_dict()
+    body = {"schema": 1, "release": release, "stage": "dev", **{key: found[key] for key in ("verdict", "line", "score", "gates", "not_verified")},
+            "checks": [result.to_dict() for result in results], "runs": runs, "risks": [], "waivers": [], "facts": facts,
+            INPUTS: inputs(planned(), grades, strict=False, source=source)}
     (directory / "results.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (directory / "junit.xml").write_text(f'<testsuites tests="{len(results)}"/>\n', encoding="utf-8")
-    (directory / "report.html").write_text(f"<!doctype html><title>{release}</title><p>{verdict}</p>\n", encoding="utf-8")
+    (directory / "report.html").write_text(f"<!doctype html><title>{release}</title><p>{found['line']}</p>\n", encoding="utf-8")
     return Made(directory, runbooks)
 
 
@@ -87,20 +102,17 @@ def satisfied(condition: Condition) -> Any:
 def _criteria() -> str:
     packaged = package_file("runbooks/criteria.toml").read_text(encoding="utf-8")
     known = limits.load()
-    return packaged + "".join(INVENTED.format(name) for name in CHECKS if name not in known)
+    return packaged + "".join(INVENTED.format(name) for name in IDS if name not in known)
 
 
-def _result(name: str, criterion: Criterion, broken: bool, skipped: bool) -> Result:
-    phase, number = int(name[1]), int(name.rpartition(".")[2])
-    category = CATEGORIES.get(phase) or ("function" if number < 5 else "performance" if number < 7 else "recoverability")
-
+def _result(one: Planned, criterion: Criterion, broken: bool, skipped: bool) -> Result:
     def look(target: Target, seen: Observation) -> None:
         seen.values.update({condition.name: None if broken else satisfied(condition) for condition in criterion.conditions})
         if broken:
             seen.note("error", reason="made to fail")
         seen.note("smoke", observed=True, reason="made")
 
-    check = Check(name, f"Made check {name}", phase, category, 2, CLOSED_PORT, look)
+    check = Check(one.id, one.title, one.phase, category(one.id), one.weight, CLOSED_PORT, look)
     if skipped:
         return not_run(check, criterion, "its cell was not executed")
     target = Target({})
@@ -145,19 +157,8 @@ def _cell(kind: str, source: str, *tags: str) -> dict[str, Any]:
     return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
 
-def _score(results: list[Result]) -> dict[str, Any]:
-    """One weight for all: what a share is made of is not this file's business."""
-    found: dict[str, list[Result]] = {}
-    for result in results:
-        found.setdefault(result.category, []).append(result)
-    shares = {name: sum(result.state == "pass" for result in own) / len(own) for name, own in found.items()}
-    categories = {name: {"score": shares[name], "state": "scored", "weight": 2 * len(own), "checks": [result.id for result in own]}
-                  for name, own in found.items()}
-    return {"categories": categories, "lowest": min(shares.values()), "mean": sum(shares.values()) / len(shares)}
-
-
 def _facts(directory: Path, audit_head: str) -> dict[str, Any]:
-    return {"commit": "0123456789abcdef0123456789abcdef01234567-dirty", "dirty_diff_sha256": of_json("diff"), "packages_sha256": of_json("packages"),
+    return {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty_diff_sha256": "", "packages_sha256": of_json("packages"),
             "criteria_sha256": of_file(directory / "criteria.toml"), "settings_sha256": of_json("settings"), "models": {"smoke": of_json("smoke")},
             "machine": {"cpu": "made", "cores": 2}, "python": "3.12", "suite": "0.7.0", "started_at": BEGUN, "ended_at": ENDED, "seconds": 5.0,
             "profile": "smoke", "smoke": True, "audit_head": audit_head}

@@ -15,10 +15,10 @@ from suite.runbooks import disk, ledger
 from suite.runbooks.digest import of_file
 
 ATTESTATION, ENVIRONMENT, SIGNER = "attestation.dsse.json", "environment.dsse.json", "signer.pub"
-RESULTS, CRITERIA = "results.json", "criteria.toml"
+RESULTS, CRITERIA, GATES = "results.json", "criteria.toml", "gates.toml"
 PARTIAL = ".partial"
 _WORDS = ("release", "stage", "verdict", "attestation_sha256", "results_sha256", "head", "audit_head", "sealed")  # of a line, as they are
-KEPT = (ATTESTATION, ENVIRONMENT, SIGNER, RESULTS, CRITERIA)  # what pruning leaves of a release
+KEPT = (ATTESTATION, ENVIRONMENT, SIGNER, RESULTS, CRITERIA, GATES)  # what pruning leaves of a release
 
 
 @dataclass(frozen=True)

@@ -17,3 +17,8 @@ def checks_of(name: str) -> tuple[Check, ...]:
     if name not in RUNBOOKS:
         raise NotFound(f"No runbook is called {name!r}; there are: {', '.join(RUNBOOKS)}.")
     return RUNBOOKS[name]
+
+
+def every_id() -> list[str]:
+    """The ids of all checks there are, each once."""
+    return list(dict.fromkeys(check.id for checks in RUNBOOKS.values() for check in checks))

@@ -15,7 +15,8 @@ from suite.checks.result import MIME
 BLOCK = 1 << 20
 # what says when, by whom and how quickly a cell was executed, but not what it gave
 VOLATILE = frozenset({"started_at", "ended_at", "begun_at", "at", "seconds", "proven_red_at", "started_s", "ready_s", "pid"})
-GENERATED = ("injected-parameters", "not-run")  # tags of the cells that the runner puts in, which the packaged runbook does not have
+INJECTED, NOT_RUN, MARKER = "injected-parameters", "not-run", "papermill-error-cell-tag"
+GENERATED = (INJECTED, NOT_RUN, MARKER)  # tags of the cells that papermill and the runner put in, which the packaged runbook does not have
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def sources(notebook: Mapping[str, Any]) -> list[str]:
 
 def content(notebook: Mapping[str, Any]) -> list[Any]:
     """What the notebook says, cell by cell: kind, source, tags, outputs; without metadata, ids, counts, times, and the twin texts of a record."""
-    return [[cell.get("cell_type"), text(cell.get("source")), _tags(cell), [_shown(output) for output in cell.get("outputs") or []]]
+    return [[cell.get("cell_type"), text(cell.get("source")), tags(cell), [_shown(output) for output in cell.get("outputs") or []]]
             for cell in cells(notebook)]
 
 
@@ -74,7 +75,7 @@ def cells(notebook: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def generated(cell: Mapping[str, Any]) -> bool:
     """Whether the runner put this cell in."""
-    return any(tag in _tags(cell) for tag in GENERATED)
+    return any(tag in tags(cell) for tag in GENERATED)
 
 
 def text(value: Any) -> str:
@@ -82,10 +83,11 @@ def text(value: Any) -> str:
     return "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
-def _tags(cell: Mapping[str, Any]) -> list[str]:
+def tags(cell: Mapping[str, Any]) -> list[str]:
+    """The cell's tags, in order."""
     metadata = cell.get("metadata")
-    tags = metadata.get("tags") if isinstance(metadata, Mapping) else None
-    return sorted(map(str, tags)) if isinstance(tags, list) else []
+    found = metadata.get("tags") if isinstance(metadata, Mapping) else None
+    return sorted(map(str, found)) if isinstance(found, list) else []
 
 
 def _shown(output: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from suite.checks.criteria import Criteria, examine
 from suite.checks.result import MIME
 from suite.errors import SettingsError
 from suite.runbooks.archive import CRITERIA, RESULTS
-from suite.runbooks.digest import cells, generated, of_notebook, text
+from suite.runbooks.digest import INJECTED, cells, generated, of_notebook, tags, text
 from suite.runbooks.statement import rows
 
 SAME = ("title", "phase", "category", "observed", "criterion", "margin", "started_at", "ended_at")  # of a record and its row in results.json
@@ -80,12 +81,32 @@ def _of_notebook(name: str, notebook: Mapping[str, Any], attested: Any, state: s
         same = found.content == attested.get("content")
         doubts.append(f"{name} was " + ("written anew after the seal: only its metadata, times or counts differ." if same else
                                         "changed after the seal: what its cells say or show is not what was attested."))
+    doubts += [f"{name}: {sentence}." for sentence in _put_in(notebook)]
     packaged = attested.get("packaged")
     if packaged is None:
         notes.append(f"{name} is of no runbook that the runner had, so its cells were not compared with one.")
     elif list(found.sources) != packaged:
         doubts += _cells(name, notebook, found.sources, packaged)
     return doubts, notes
+
+
+def _put_in(notebook: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the cells that are none of the runbook's: parameters are plain values, and nothing else there is code."""
+    own = [cell for cell in cells(notebook) if generated(cell)]
+    injected = [cell for cell in own if INJECTED in tags(cell)]
+    doubts = ["parameters were injected twice"] if len(injected) > 1 else []
+    doubts += ["its injected parameters are no plain values" for cell in injected if not _plain_values(text(cell.get("source")))]
+    strange = [cell for cell in own if cell not in injected and cell.get("cell_type") == "code" and text(cell.get("source")).strip()]
+    return doubts + [f"a cell that the runner put in holds code: {text(cell.get('source')).strip()[:60]!r}" for cell in strange]
+
+
+def _plain_values(source: str) -> bool:
+    try:
+        for line in ast.parse(source).body:
+            ast.literal_eval(line.value if isinstance(line, ast.Assign) else ast.Name("no value"))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _cells(name: str, notebook: Mapping[str, Any], sources: Sequence[str], packaged: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from suite.checks.drill import proven
 from suite.checks.result import MIME, SATISFIED, Result
 from suite.checks.target import WATCHING, ExpectedModel, Target, read_urls
 from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
-from suite.runbooks.catalog import checks_of
+from suite.runbooks.catalog import checks_of, every_id
 from suite.runbooks.execute import execute
 from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
 from suite.serving.catalog import catalog
@@ -158,7 +158,8 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
     ours = load({key: value for key, value in own.items() if key != "profile"})
     facts: dict[str, Any] = {"runbook": name, "begun_at": now(), "stack": "", "profile": "", "commit": "", "smoke": False, "mismatches": [],
                              "trouble": "", "host": {}, "config": ours.digest()}
-    run = Run(name, limits.load(criteria, {"budget_s": float(budget_s)}), ours.reports_dir, facts)
+    demands = limits.load(criteria, {"budget_s": float(budget_s)}, waivers=ours.waivers, known=every_id())
+    run = Run(name, demands, ours.reports_dir, facts)
     if urls:
         run._target = Target(urls, _token(token_env), profile)
         facts["stack"] = "by URL: " + ", ".join(f"{part} {url}" for part, url in urls.items())
@@ -166,8 +167,9 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
         _open(run, start, profile, own, began)
     if run._target is not None:
         target = run._target
-        target.expected = _expected_models(profile)
+        target.expected, target.ci_result = _expected_models(profile), ours.ci_result
         _look(target, facts)
+        run._criteria = demands.under(facts["profile"])
         there = facts["host"].get("ports")
         if there:  # one address stands for all ports, and a stack of ours says which of them it has not opened
             target.urls = {part: url for part, url in target.urls.items() if part not in WATCHING or part in there}

@@ -11,6 +11,7 @@ from typing import Any
 
 from suite import __version__
 from suite.runbooks.digest import of_json
+from suite.runbooks.expected import IDS
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
@@ -22,8 +23,6 @@ NOT_PROVEN = ("It does not prove that the recorded values are true: a kernel of 
               "believed, and whoever can read the signing key can sign anything. Run the checks as a user of their own, and keep the key and the "
               "ledger's head elsewhere, where that matters.")
 NOT_AT_ONCE = "It was sealed afterwards: what happened to the notebook between its execution and the seal is not shown."
-COUNTS = {1: 6, 2: 9, 3: 6, 4: 4, 5: 8}
-CHECKS = tuple(f"P{phase}.{number}" for phase, count in COUNTS.items() for number in range(1, count + 1))  # the 33 that every statement names
 PASSED, WARNED = ("pass",), ("degraded", "waived", "not-applicable")  # every other state, and a missing check, is failed
 RESULTS = {"READY": "PASSED", "REHEARSAL": "WARNED"}  # any other verdict is FAILED
 MISSING = "missing"
@@ -33,7 +32,7 @@ _SHA256, _COMMIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 def states(results: Mapping[str, Any]) -> dict[str, str]:
     """The state of each of the 33 checks, and of every further one in the results; `missing` for one that is not there."""
     found = {str(row.get("id")): str(row.get("state")) for row in rows(results)}
-    return {name: found.pop(name, MISSING) for name in CHECKS} | dict(sorted(found.items()))
+    return {name: found.pop(name, MISSING) for name in IDS} | dict(sorted(found.items()))
 
 
 def rows(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:

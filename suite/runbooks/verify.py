@@ -14,6 +14,7 @@ from suite.runbooks import archive, ledger, statement
 from suite.runbooks.archive import ATTESTATION, CRITERIA, ENVIRONMENT, RESULTS, SIGNER
 from suite.runbooks.digest import of_file
 from suite.runbooks.envelope import IN_TOTO, read_envelope
+from suite.runbooks.reassess import reassessed
 from suite.runbooks.recompute import recomputed
 from suite.runbooks.sign import PublicKey, read_public
 
@@ -202,8 +203,9 @@ class _Look:
             return
         self.doubts += attested(results, signed.get("predicate") or {}, self.run)
         doubts, notes = recomputed(self.place, results, self.run, pruned=self.pruned is not None)
-        self.doubts += doubts
-        self.notes += notes
+        again, said = reassessed(self.place, results)
+        self.doubts += doubts + again
+        self.notes += notes + said
         self.facts |= {"release": results.get("release"), "stage": results.get("stage"), "verdict": results.get("verdict"),
                        "sealed": self.run.get("sealed"), "attestation_sha256": self.attestation}
         if self.run.get("sealed") != statement.BY_RUNNER:
