@@ -333,8 +333,8 @@ class Stack:
                 "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
                 "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
-                "watching": watching(self.monitor, self.log),
-                **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url")}}
+                "watching": watching(self.monitor, self.log), "python": sys.prefix,
+                **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url", "models_dir", "reports_dir")}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from suite.checks import phase2, phase3, phase4, phase5, phase5_tool
+from suite.checks import phase1, phase2, phase3, phase4, phase5, phase5_tool
 from suite.checks.check import Check
 from suite.errors import NotFound
 
 RUNBOOKS: dict[str, tuple[Check, ...]] = {
-    "phase2_health": phase2.CHECKS, "phase3_monitoring": phase3.CHECKS, "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
+    "phase1_environment": phase1.CHECKS, "phase2_health": phase2.CHECKS, "phase3_monitoring": phase3.CHECKS,
+    "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
     "review_security": (*(check for check in phase2.CHECKS if check.id == "P2.2"), *phase4.SECURITY, *phase5_tool.TOOL),
+    "release": (),  # shows what the phases have found
 }
 
 

@@ -148,7 +148,8 @@ class SuiteEngine(Engine):
         finally:
             ending.ended_at = now()
             if ending.crash is not None:
-                nb.cells.append(nbformat.v4.new_markdown_cell(told(ending.crash), metadata={"tags": ["crash"], "papermill": {"status": "completed"}}))
+                metadata = {"tags": ["not-run"], "papermill": {"status": "completed"}}
+                nb.cells.append(nbformat.v4.new_markdown_cell(told(ending.crash), metadata=metadata))
             keeper.notebook_complete()
         return keeper.nb
 

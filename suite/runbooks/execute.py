@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +68,13 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
     return _settle(source, path, name, judged_by, time.monotonic() - began, proven(settings.reports_dir), ending, expected)
 
 
+def declared_by(name: str) -> list[str]:
+    """The parameters that a runbook declares."""
+    import papermill
+
+    return list(papermill.inspect_notebook(_literal(package_file(f"runbooks/{name}.ipynb"))))
+
+
 def _given(source: Path, name: str, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the runbook declares, and the parameters in the types that it declares them with."""
     import papermill  # here, because this module is loaded with the bench, and papermill costs a second
@@ -92,7 +99,9 @@ def _in_kernel(source: Path, path: Path, given: Mapping[str, Any], progress: boo
             papermill_engines.execute_notebook_with_engine(
                 engine.NAME, prepared, "python3", keep=path, ending=ending, progress_bar=progress, announce=ways.announce,
                 cell_limit=ways.cell_limit, time_limit=ways.time_limit, environment=ways.environment, folder=ways.folder, extra_arguments=QUIET)
-        ending.trouble = ending.trouble or _raised(prepared)
+        raised = _raised(prepared)
+        if raised and not ending.trouble:
+            ending.state, ending.trouble = CRASHED, raised
     except Exception as error:
         log.warning("runbook %s ended early", path.name, exc_info=error)
         ending.state = CRASHED
@@ -138,7 +147,7 @@ def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seco
         data = {MIME: [result.to_dict() for result in lost], "text/html": "".join(result._repr_html_() for result in lost),
                 "text/plain": "\n".join(map(repr, lost))}
         output = nbformat.v4.new_output("display_data", data)
-        notebook.cells.append(nbformat.v4.new_markdown_cell(f"## What was not run\n\n{report.trouble}"))
+        notebook.cells.append(nbformat.v4.new_markdown_cell(f"## What was not run\n\n{report.trouble}", metadata={"tags": ["not-run"]}))
         notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[output], metadata={"tags": ["not-run"]}))
     checks = [{"check": each.id, "phase": each.phase, "state": each.state} for each in report.results]
     notebook.metadata["suite"] = {"runbook": name, "verdict": report.verdict, "seconds": report.seconds, "smoke": report.smoke, "line": report.line,
@@ -182,15 +191,21 @@ def _unwritable(path: Path, error: OSError) -> StorageError:
     return StorageError(f"The report {path} cannot be written ({error.strerror or error}); free some space, or set REPORTS_DIR to another folder.")
 
 
+def undeclared(key: str, declared: Iterable[str], who: str) -> BadRequest:
+    """The error about a parameter that nobody declares, with the nearest names."""
+    known = list(declared)
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    return BadRequest(f"{who} has no parameter {key!r}; it has {', '.join(known)}.{meant}")
+
+
 def _typed(key: str, value: Any, declared: Mapping[str, Any], name: str) -> Any:
     """The value in the type that the parameters cell names; text from a command line is read as that type.
 
     Raises BadRequest for an unknown parameter or a value of another type.
     """
     if key not in declared:
-        near = difflib.get_close_matches(key, declared, n=3, cutoff=0.5)
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise BadRequest(f"The runbook {name} has no parameter {key!r}; it has {', '.join(declared)}.{meant}")
+        raise undeclared(key, declared, f"The runbook {name}")
     wanted = declared[key]["inferred_type_name"]
     try:
         if wanted == "float" and not isinstance(value, bool):

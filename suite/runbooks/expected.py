@@ -51,7 +51,7 @@ class Planned:
 
 
 def planned(known: Iterable[Check] = ()) -> list[Planned]:
-    """The 33 in order, and after them whatever else the known checks of the phases are; titles and weights are the known ones' where there are any."""
+    """The 33 in order, and after them whatever else the known checks of the phases are; titles and weights are the known ones' where known."""
     by_id = {check.id: check for check in known}
     rows = []
     for name, title, weight in _ROWS:

@@ -29,9 +29,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class Excuse:
-    """A state that a check may have on the smoke profile, because nothing there can make it pass, and why."""
+    """A state that a check may have on the smoke profile, because nothing there can make it pass, and why.
+
+    Its record must say so itself, in a reason that holds the word `says`: a check whose kernel died is not excused.
+    """
 
     states: tuple[str, ...]
+    says: str
     why: str
 
 
@@ -55,7 +59,7 @@ def load_rules(path: str | Path = "") -> Rules:
                            {name: tuple(names) for name, names in row.get("conditions", {}).items()}, row.get("evidence", False) is True)
                       for row in table["gates"])
         rules = Rules(gates, {stage: float(table["floor"][stage]) for stage in STAGES}, float(table["evidence"]["seconds"]),
-                      {name: Excuse(tuple(row["states"]), str(row["why"])) for name, row in table.get("rehearsal", {}).items()},
+                      {name: Excuse(tuple(row["states"]), str(row["says"]), str(row["why"])) for name, row in table.get("rehearsal", {}).items()},
                       tuple(table.get("beyond", {}).get("sentences", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"The gates of a release in {file} cannot be read ({type(error).__name__}: {error}); mend the file.") from error
@@ -91,8 +95,8 @@ def _wrong(rules: Rules) -> str:
         return "exactly one gate must be the one of the evidence's age"
     if any(set(gate.conditions) - set(gate.checks) for gate in rules.gates):
         return "a gate names conditions of a check that it does not list"
-    if any(set(excuse.states) - {"not-run", "not-applicable"} or not excuse.why for excuse in rules.excuses.values()):
-        return "on smoke only not-run and not-applicable can be excused, each with its `why`: a check that failed has failed"
+    if any(set(excuse.states) - {"not-run", "not-applicable"} or not excuse.why or not excuse.says for excuse in rules.excuses.values()):
+        return "on smoke only not-run and not-applicable can be excused, each with its `says` and `why`: a check that failed has failed"
     if any(not 0 <= least <= 1 for least in rules.floor.values()) or rules.seconds <= 0:
         return "a floor is a share from 0 to 1, and the age of evidence more than 0 seconds"
     return ""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from suite.checks.result import SATISFIED, Result
 from suite.errors import BadRequest
 from suite.runbooks.expected import CATEGORIES, Planned, absent
-from suite.runbooks.gates import STAGES, Gate, Rules
+from suite.runbooks.gates import STAGES, Excuse, Gate, Rules
 
 READY, NOT_READY, COULD_NOT_RUN, REHEARSAL = "READY", "NOT READY", "COULD NOT RUN", "REHEARSAL"
 EXIT = {READY: 0, NOT_READY: 1, COULD_NOT_RUN: 2, REHEARSAL: 3}
@@ -82,10 +82,11 @@ class Assessment:
 
 
 def assess(results: Iterable[Result], checks: Sequence[Counted], *, stage: str, smoke: bool, gates: Rules, graded: Mapping[str, Graded],
-           strict: bool = False, source: Source | None = None, trouble: str = "") -> Assessment:
+           strict: bool = False, source: Source | None = None, trouble: str = "", against: Sequence[str] = ()) -> Assessment:
     """The verdict over `checks`, of which each without a result is not-run; `graded` says which of them were proven able to fail.
 
-    With `strict` a weak check's pass counts nothing. `trouble` is why the run as a whole broke off. Raises BadRequest for an unknown stage.
+    With `strict` a weak check's pass counts nothing. `trouble` is why the run as a whole broke off, `against` what else forbids the release.
+    Raises BadRequest for an unknown stage.
     """
     if stage not in STAGES:
         raise BadRequest(f"The stage is {stage!r} but must be one of {', '.join(STAGES)}.")
@@ -96,10 +97,9 @@ def assess(results: Iterable[Result], checks: Sequence[Counted], *, stage: str, 
     categories = {name: _category([check for check in checks if check.category == name], earned) for name in _categories(checks)}
     scores = [row["score"] for row in categories.values() if row["score"] is not None]
     lowest, mean = (min(scores), sum(scores) / len(scores)) if scores else (None, None)
-    excused = tuple(name for name, excuse in gates.excuses.items()
-                    if smoke and name in found and found[name].state in excuse.states) if smoke else ()
+    excused = tuple(name for name, excuse in gates.excuses.items() if smoke and name in found and _excused(found[name], excuse))
     judged = tuple(_gate(gate, found, weak if strict else (), source, gates.seconds) for gate in gates.gates)
-    blocking = tuple(_blocking(found, earned, categories, judged, excused, gates.floor[stage], lowest, smoke))
+    blocking = (*_blocking(found, earned, categories, judged, excused, gates.floor[stage], lowest, smoke), *against)
     verdict = _verdict(found, blocking, smoke, trouble)
     words = tuple(_not_verified(checks, found, categories, judged, weak, strict, graded, smoke, gates))
     return Assessment(verdict, _line(verdict, stage, lowest, mean, categories, blocking, excused, gates, trouble), categories, lowest, mean, judged,
@@ -130,6 +130,11 @@ def _category(members: Sequence[Counted], earned: Mapping[str, str]) -> dict[str
 
 def _weak(graded: Mapping[str, Graded], name: str) -> bool:
     return name not in graded or graded[name].state != "proven"
+
+
+def _excused(result: Result, excuse: Excuse) -> bool:
+    reasons = [str(item.get("reason")) for item in result.evidence if item.get("name") == result.state]
+    return result.state in excuse.states and any(excuse.says in reason for reason in reasons)
 
 
 def _gate(gate: Gate, found: Mapping[str, Result], uncounted: Sequence[str], source: Source, seconds: float) -> dict[str, Any]:

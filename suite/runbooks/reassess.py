@@ -24,10 +24,12 @@ class _Graded:
     why: str
 
 
-def inputs(checks: Sequence[Counted], graded: Mapping[str, Graded], *, strict: bool, source: Source, trouble: str = "") -> dict[str, Any]:
+def inputs(checks: Sequence[Counted], graded: Mapping[str, Graded], *, strict: bool, source: Source, trouble: str = "",
+           against: Sequence[str] = ()) -> dict[str, Any]:
     """What `assess` was given besides the results, the stage and the gates, as JSON: the runner keeps it in results.json under `inputs`."""
     return {"checks": [asdict(Planned(one.id, one.title, one.phase, one.category, one.weight)) for one in checks],
             "graded": {name: {"state": grade.state, "why": grade.why} for name, grade in graded.items()}, "strict": strict, "trouble": trouble,
+            "against": list(against),
             "source": {**asdict(source), "found": {name: list(pair) for name, pair in source.found.items()}}}
 
 
@@ -44,7 +46,8 @@ def reassessed(place: Path, results: Mapping[str, Any]) -> tuple[list[str], list
         found = assess([Result.from_dict(row) for row in rows(results)], checks, stage=str(results.get("stage")),
                        smoke=bool((results.get("facts") or {}).get("smoke")), gates=load_rules(place / GATES),
                        graded={name: _Graded(row["state"], row["why"]) for name, row in given["graded"].items()}, strict=given["strict"] is True,
-                       source=source, trouble=str(given["trouble"])).to_dict()
+                       source=source, trouble=str(given["trouble"]),
+                       against=[str(sentence) for sentence in given.get("against", [])]).to_dict()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, SuiteError) as error:
         return [f"The verdict cannot be computed again from {RESULTS} ({type(error).__name__}: {str(error)[:150]})."], []
     doubts = [f"{name} is none of the checks that the verdict was computed from." for name in IDS if name not in {check.id for check in checks}]

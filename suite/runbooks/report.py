@@ -97,7 +97,7 @@ def read_report(notebook: Mapping[str, Any], name: str, path: Path, criteria: Cr
         else:
             why = trouble or "the executed notebook holds no record of it"
             results.append(not_run(check, criteria[check.id], why, proven.get(check.id)))
-    if not facts:
+    if not facts and checks_of(name):
         trouble = trouble or "The runbook ended before it had found or started a stack."
     facts["trouble"] = trouble or facts.get("trouble", "")
     host = facts.get("host") or {}
