@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from suite.errors import BadRequest, Denied, NotFound, UpstreamError
+from suite.runbooks.expected import PHASES
 from suite.runbooks.nightly import NOTEBOOK, PARAMETERS, notebook
 
 NAME = "suite nightly"
@@ -65,7 +66,7 @@ class Scheduler:
         given = _literals(parameters)
         environment = self._environment()
         place = self._put(folder)
-        body = {"name": NAME, "input_uri": place, "runtime_environment_name": environment, "output_formats": ["ipynb", "html"], "parameters": given,
+        body = {"name": NAME, "input_uri": place, "runtime_environment_name": environment, "output_formats": ["ipynb"], "parameters": given,
                 "schedule": schedule, "timezone": zone}
         there = next((row for row in self.list() if row.name == NAME), None)
         if there is None:
@@ -104,6 +105,8 @@ class Scheduler:
 
     def _put(self, folder: str) -> str:
         """Put the notebook below the server's root; gives its path there."""
+        if folder and self._client.get(f"/api/contents/{quote(folder)}", params={"content": 0}).status_code == 404:
+            raise NotFound(f"The Jupyter server {self.url} has no folder {folder!r}; make it, or name another one with --folder.")
         place = "/".join(part for part in (*folder.split("/"), NOTEBOOK) if part)
         self._ask("PUT", f"/api/contents/{quote(place)}", {"type": "notebook", "format": "json", "content": notebook()})
         return place
@@ -116,7 +119,8 @@ class Scheduler:
         if answer.status_code in (401, 403):
             raise Denied(f"The Jupyter server {self.url} does not accept the token; name the environment variable that holds it with --token-env.")
         if answer.status_code == 404 and path.startswith("/scheduler"):
-            raise NotFound(f"The Jupyter server {self.url} has no scheduler; `pip install 'local-ai-suite[schedule]'` where it runs, and restart it.")
+            raise NotFound(f"The Jupyter server {self.url} has no scheduler that runs; `pip install 'local-ai-suite[schedule]'` there and "
+                           "restart it, or see its log.")
         if not answer.is_success:
             raise UpstreamError(f"The Jupyter server {self.url} refused {method} {path} with {answer.status_code}: {_message(answer)}")
         return answer.json() if answer.content else {}
@@ -171,6 +175,9 @@ def _literals(parameters: Mapping[str, Any]) -> dict[str, str]:
     unknown = [name for name in parameters if name not in PARAMETERS]
     if unknown:
         raise BadRequest(f"The nightly check has no parameter {unknown[0]!r}; it has {', '.join(PARAMETERS)}.")
+    strange = [name for name in parameters.get("phases", ()) if name not in PHASES]
+    if strange:
+        raise BadRequest(f"A release has no phase {strange[0]!r}; it has {', '.join(PHASES)}.")
     return {name: repr(value) for name, value in parameters.items()}
 
 
