@@ -39,8 +39,8 @@ def notebook() -> dict[str, Any]:
     from nbformat import v4
 
     parameters = 'release = "nightly"\nstage = ""\nreports = ""\nlanguage = "en"\nphases = []'
-    cells = [v4.new_markdown_cell("# The nightly release check\n\nMade by `suite schedule nightly`. The job fails when the verdict is neither READY nor "
-                                  "REHEARSAL; the sealed report lies in the archive (`suite report list`)."),
+    cells = [v4.new_markdown_cell("# The nightly release check\n\nMade by `suite schedule nightly`. The job fails when the verdict is neither READY "
+                                  "nor REHEARSAL; the sealed report lies in the archive (`suite report list`)."),
              v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
              v4.new_code_cell("import suite\nfrom suite.runbooks.nightly import check_tonight\n"
                               "check_tonight(release, stage, reports, language, phases, start=suite.start)")]

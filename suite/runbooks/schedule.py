@@ -44,7 +44,10 @@ class Scheduled:
 
 
 class Scheduler:
-    """The scheduler of one Jupyter server. Every call raises UpstreamError when the server cannot be asked, Denied when it does not know the token."""
+    """The scheduler of one Jupyter server.
+
+    Every call raises UpstreamError when the server cannot be asked, Denied when it does not know the token.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url.rstrip("/")
