@@ -24,7 +24,6 @@ MOST = 20  # releases in the list; all of them can be chosen
 WHY = 300  # characters of a reason
 COLUMNS = ("sealed (UTC)", "release", "stage", "verdict", "lowest", "not passed")
 CHECK_COLUMNS = ("check", "title", "state", "why")
-STATES = {"READY": "ready", "REHEARSAL": "degraded", "NOT READY": "not ready", "COULD NOT RUN": "fail"}  # whose colour a verdict has
 
 
 def runs(bench: Bench, reports: str | Path = "") -> RunsPanel:
@@ -124,7 +123,7 @@ class RunsPanel(Moving):
         return f"No release is sealed in {self.reports} yet; `suite check --release NAME` makes one."
 
     def _rows(self) -> list[tuple[Any, ...]]:
-        return [(_clock(row.at), legible(row.release), row.stage, row.verdict, _share(row.lowest),
+        return [(_clock(row.at), legible(row.release), row.stage, row.verdict.lower(), _share(row.lowest),
                  short(", ".join(name for name, state in row.states.items() if state not in ("pass", "not-applicable")), 60))
                 for row in reversed(self.releases[-MOST:])]
 
@@ -143,7 +142,7 @@ class RunsPanel(Moving):
 
     def _opened_html(self) -> str:
         title = f"{self.opened['release']} ({self.opened['stage']})"
-        card = render.card(legible(title), self._facts(), badge_text=STATES.get(self.opened["verdict"], "fail"))
+        card = render.card(legible(title), self._facts(), badge_text=str(self.opened["verdict"]).lower())
         return card + (render.table(CHECK_COLUMNS, self._open_checks(), title="Not passed", whole=1) if self._open_checks() else "")
 
     def _verify_clicked(self) -> None:

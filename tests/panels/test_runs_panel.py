@@ -44,9 +44,9 @@ def test_the_newest_is_opened_and_compared_with_the_one_before(bench: Bench, rep
     assert panel.said == "" and [row.release for row in panel.releases] == ["R1", "R2", "R3"]
     assert panel.opened["release"] == "R3" and (panel.difference.a, panel.difference.b) == ("R2", "R3")
     assert [(one.check, one.after) for one in panel.difference.changes] == [("P2.4", "fail")] and len(panel.past.checks) == 33
-    assert "88.8 %" in panel.list.value and "P2.4" in panel.list.value and "broken is 2" in panel.card.value and "not ready" in panel.card.value
+    assert "88.8 %" in panel.list.value and "P2.4" in panel.list.value and "broken is 2" in panel.card.value and ">not ready</span>" in panel.card.value and ">rehearsal</span>" in panel.list.value
     html, text = panel.twin()
-    for words in ("R1", "R3", "NOT READY", "P2.4", "unexplained", "report.html", "3 releases"):
+    for words in ("R1", "R3", "not ready", "P2.4", "unexplained", "report.html", "3 releases"):
         assert words in html and words in text, words
     assert html.count("data:image/svg+xml") == 1 and "<script" not in html and "last green" in text
 
