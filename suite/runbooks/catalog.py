@@ -8,6 +8,7 @@ from suite.errors import NotFound
 
 RUNBOOKS: dict[str, tuple[Check, ...]] = {
     "phase1_environment": phase1.CHECKS, "phase2_health": phase2.CHECKS, "phase3_monitoring": phase3.CHECKS,
+    "phase4_configuration": phase4.CHECKS,
     "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
     "review_security": (*(check for check in phase2.CHECKS if check.id == "P2.2"), *phase4.SECURITY, *phase5_tool.TOOL),
     "release": (),  # shows what the phases have found

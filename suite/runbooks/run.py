@@ -12,6 +12,7 @@ from suite.checks import criteria as limits
 from suite.checks.check import Check, not_run, now, perform
 from suite.checks.criteria import Criteria
 from suite.checks.drill import proven
+from suite.checks.phase4_hardening import listed
 from suite.checks.result import MIME, SATISFIED, Result
 from suite.checks.target import WATCHING, ExpectedModel, Target, read_urls
 from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
@@ -103,6 +104,13 @@ class Run:
         note = "" if rows else "No check of this run had a snapshot restored, so nobody knows how much would be lost."
         return View(render.table(columns, rows, title="How much would be lost, and for how long", note=note),
                     f"{render.text_table(columns, rows)}\n{note}".rstrip())
+
+    def recommendations(self) -> View:
+        """The list of P4.4: each recommendation with its state, what was seen, and who answers for one that is waived."""
+        rows = [row for result in self.results() for row in listed(result)]
+        columns = ["recommendation", "state", "seen", "why"]
+        note = "" if rows else "P4.4 was not performed, or this stack is of another make; nobody has looked at a recommendation."
+        return View(render.table(columns, rows, title="Recommendations", note=note), f"{render.text_table(columns, rows)}\n{note}".rstrip())
 
     def finish(self) -> View:
         """Show the verdict; stop the stack when this run started it.
