@@ -30,9 +30,9 @@ def golden(target: Target, seen: Observation) -> None:
         added = target.json("POST", "rag", "/index", json={"collection": name, "paths": [str(questions.folder)]}, timeout=600.0)
         seen.values["documents_missing"] = len(list(questions.folder.iterdir())) - added["new"]
         seen.note("indexed", **{key: added[key] for key in ("new", "chunks", "skipped")})
-        _hits(target, seen, name, questions)
         asked = [one for tongue in ("ko", "en") for one in spaced([one for one in questions.answerable if spoken(one) == tongue], ASKED)]
-        _answers(target, seen, name, asked, questions.folder)
+        _answers(target, seen, name, asked, questions.folder)  # first: a question that was searched for is half answered
+        _hits(target, seen, name, questions)
         _refusals(target, seen, name, [one for one in questions.unanswerable if one.id.startswith(FAR)])
     finally:
         target.call("DELETE", "rag", f"/collections/{name}")

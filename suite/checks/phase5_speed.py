@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,12 +82,23 @@ def memory(target: Target, seen: Observation) -> None:
     on_cards = [server for server, count in layers.items() if count]
     meant = {place: size for place, size in planned.items() if size} | {(server, "gpu"): 0.0 for server in on_cards if not planned.get((server, "gpu"))}
     seen.values["unmeasured"] = sum(place not in held for place in meant) + sum(not any(place[0] == server for place in meant) for server in SERVERS)
-    shares = [held[place] / size for place, size in meant.items() if size and place in held]
-    seen.values["least_of_plan"] = round(min(shares), 4) if shares else None
+    seen.values["least_of_plan"] = _least(meant, held)
     _fullness(seen, looks, planned if on_cards else {})
     where = "card" if on_cards else "main memory: the profile declares no layers on a card"
     seen.note("memory", where=where, layers=layers, planned={"/".join(key): size for key, size in planned.items()},
               held={"/".join(key): size for key, size in held.items()})
+
+
+def _least(planned: Mapping[tuple[str, str], float], held: Mapping[tuple[str, str], float]) -> float | None:
+    """The smallest share of its plan that is held: on cards by each model; in main memory by all, since what two take that load side by side cannot
+    be told apart."""
+    together: dict[tuple[str, str], tuple[float, float]] = {}
+    for (server, where), size in planned.items():
+        key = (server if where == "gpu" else "", where)
+        wanted, there = together.get(key, (0.0, 0.0))
+        together[key] = wanted + size, there + held.get((server, where), 0.0)
+    shares = [there / wanted for wanted, there in together.values() if wanted]
+    return round(min(shares), 4) if shares else None
 
 
 def _fullness(seen: Observation, looks: list[list[Sample]], on_cards: dict[tuple[str, str], float]) -> None:
@@ -137,5 +149,5 @@ SPEED = (
     Check("P5.5", "Nineteen of twenty replies reach the user within 3 s", 5, "performance", 2, fault_speed.LATE_REPLY, latency,
           (fault_speed.EMPTY_REPLIES, fault.DEAD_UPSTREAM, fault_speed.BLUNT_BUCKETS, fault_speed.UNCOUNTED)),
     Check("P5.6", "Models hold the memory that they should, and leave some", 5, "performance", 2, fault_speed.UNUSED_CARD, memory,
-          (fault_speed.FULL_CARD, fault_speed.FULL_MEMORY, fault_speed.SHRUNK_MODEL, fault.MUTE_MODELS, fault_speed.UNTOLD_MEMORY)),
+          (fault_speed.FULL_CARD, fault_speed.FULL_MEMORY, fault_speed.SHRUNK_MODELS, fault.MUTE_MODELS, fault_speed.UNTOLD_MEMORY)),
 )
