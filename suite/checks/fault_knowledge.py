@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from suite.checks.fault import Fault, Stack
 
@@ -36,7 +37,7 @@ def lose_chunks(stack: Stack) -> None:
 
 def write_over(stack: Stack) -> None:
     """Number the points from one on again in each call, as the original did."""
-    bend_upserts(stack, lambda points: [replace(point, id=number) for number, point in enumerate(points, 1)])
+    bend_upserts(stack, lambda points: [replace(point, id=str(UUID(int=number))) for number, point in enumerate(points, 1)])
 
 
 def forget_index(stack: Stack) -> None:
@@ -52,6 +53,18 @@ def freeze_index(stack: Stack) -> None:
 def keep_collections(stack: Stack) -> None:
     """Let the store acknowledge that a collection is dropped, and keep it."""
     stack.parts["qdrant"].drop = lambda name: True
+
+
+def score_worst_first(stack: Stack) -> None:
+    """Let the store give the best score to the worst hit, and so on."""
+    store: Any = stack.parts["qdrant"]
+    honest = store.query
+
+    def query(*asked: Any, **options: Any) -> list[Any]:
+        rows = honest(*asked, **options)
+        return [replace(row, score=other.score) for row, other in zip(rows[::-1], rows, strict=True)]
+
+    store.query = query
 
 
 def answer_all(stack: Stack) -> None:
@@ -112,6 +125,7 @@ WRITTEN_OVER = Fault("points were numbered anew in each call, over those of the 
 FORGOTTEN_INDEX = Fault("every document was taken for one that has changed", forget_index)
 FROZEN_INDEX = Fault("no document was taken for one that has changed", freeze_index)
 KEPT_COLLECTIONS = Fault("the store acknowledged dropped collections and kept them", keep_collections)
+WORST_FIRST = Fault("the store gave the best scores to the worst hits", score_worst_first)
 ANSWERED_ALL = Fault("questions that no document answers were answered", answer_all)
 NEVER_ANSWERED = Fault("every question was refused", never_answer)
 LATE_ANSWER = Fault(f"one answer took {LATE_S:g} s", ask_late)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from suite.checks import fault, fault_embedding
@@ -13,11 +14,11 @@ from suite.checks.target import Target
 MOST_TEXTS, MOST_CHARACTERS = 1024, 8000  # what a request may hold; more was cut off in silence once
 # A sentence, one that means the same in other words, and one about something else that shares more words with the first.
 TRIPLES = {
-    "en": (("The backup runs at three in the morning.", "Copies of all data are made every night.", "The morning train runs at three minutes past eight."),
+    "en": (("The backup runs at three in the morning.", "Copies of all data are saved each night.", "Runners meet in the park at three."),
            ("How do I reset my password?", "I forgot my login secret and need a new one.", "How do I set the table for guests?"),
            ("The server ran out of memory.", "There was no RAM left on the machine.", "The waiter ran out of the restaurant."),
            ("The contract ends next month.", "The agreement expires in a few weeks.", "The month ends with a public holiday."),
-           ("Dogs are loyal animals.", "A hound never leaves its owner.", "Animals are kept in a zoo.")),
+           ("Dogs are loyal.", "Puppies stick with their owners.", "Loyal customers are given a discount.")),
     "ko": (("백업은 새벽 세 시에 실행됩니다.", "모든 자료는 매일 밤 복사해 둡니다.", "새벽 세 시에 기차가 떠납니다."),
            ("비밀번호를 어떻게 바꾸나요?", "로그인 암호를 잊어서 새로 만들고 싶어요.", "지폐를 동전으로 어떻게 바꾸나요?"),
            ("서버의 메모리가 부족합니다.", "기계에 남은 RAM이 없습니다.", "식당의 의자가 부족합니다."),
@@ -42,7 +43,7 @@ def _repeat(target: Target, seen: Observation, texts: list[str], pair: list[list
     again = _embed(target, texts)
     among = _embed(target, ["A much longer sentence that stands before the others, so that they are padded differently when they are read together.",
                             *texts[::-1]])
-    together = [*zip(pair, again, strict=True), *zip(pair, among[:0:-1], strict=True)]
+    together = [*zip_longest(pair, again, fillvalue=[]), *zip_longest(pair, among[:0:-1], fillvalue=[])]
     seen.values["repeat_distance"] = _worst([math.dist(one, other) if len(one) == len(other) else math.inf for one, other in together])
 
 
@@ -56,7 +57,8 @@ def _order(target: Target, seen: Observation) -> None:
         counts = tongue in stated or "*" in stated
         seen.values[f"wrong_order_{tongue}"] = wrong if counts else None
         if not counts:
-            seen.note("not counted", language=tongue, wrong=wrong, of=len(triples), reason=f"the model states {', '.join(sorted(stated)) or 'nothing'}")
+            said = ", ".join(sorted(stated)) or "nothing"
+            seen.note("not counted", language=tongue, wrong=wrong, of=len(triples), reason=f"the model states {said}")
         seen.note("order", language=tongue, counts=counts, cosines=[[round(value, 3) for value in pair] for pair in near])
     seen.values["languages"] = len(stated)
 
@@ -99,7 +101,7 @@ def _told(answer: Any) -> bool:
 
 
 def _said(answer: Any) -> str:
-    return f"status {answer.status_code}: {len(_vectors(answer))} vectors" if answer.is_success else f"status {answer.status_code}: {answer.text[:200]}"
+    return f"status {answer.status_code}: " + (f"{len(_vectors(answer))} vectors" if answer.is_success else answer.text[:200])
 
 
 def _vectors(answer: Any) -> list[list[float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from suite.errors import BadRequest, SuiteError
 
-PHASES = {"phase2": "phase2_health", "phase3": "phase3_monitoring"}
+PHASES = {"phase2": "phase2_health", "phase3": "phase3_monitoring", "phase5": "phase5_validation"}
 OTHERS = ("backup", "restore_drill", "review_security")  # runbooks besides the phases, executed only when they are named
 
 
