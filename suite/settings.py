@@ -327,6 +327,11 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
     return {name: value for name, value in given.items() if not is_secret(name) and masked_text(value) == value}
 
 
+def kernel_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a kernel that this process starts for its own user: all of ours, so that a secret can be named instead of written."""
+    return {**os.environ, **more}
+
+
 def package_file(relative: str) -> Path:
     """A file or folder that the package ships: `runbooks/…`, `models/…`, `kernels/…`, in a checkout or in an installed wheel.
 

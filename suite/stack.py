@@ -333,7 +333,7 @@ class Stack:
                 "aliases": [self.gateway.chat_alias, self.gateway.code_alias], "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
                 "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
-                "watching": watching(self.monitor, self.log), "exposure": exposure(self.settings, self.keys.list()),
+                "watching": watching(self.monitor, self.log), "python": sys.prefix, "exposure": exposure(self.settings, self.keys.list()),
                 **{name: self.settings.values()[name] for name in TOLD}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from suite.access.apikey import ApiKey
     from suite.settings import Settings
 
-TOLD = ("prometheus_url", "alertmanager_url", "models_dir", "database_url", "serving_isolation")  # settings that the host's record holds
+TOLD = ("prometheus_url", "alertmanager_url", "models_dir", "database_url", "serving_isolation", "reports_dir")  # what the host says of its settings
 URLS = ("alertmanager_url", "prometheus_url", "alert_webhook_url", "loki_url", "otel_exporter_otlp_endpoint", "database_url", "qdrant_url",
         "rag_dask_url", "hf_endpoint", "notion_url")
 ENCRYPTED = ("https", "tls", "ssl", "wss")

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from suite.checks.target import Target
 from suite.gateway.openai_upstream import OpenAIUpstream
 from suite.serving.reply import ReplyStream
 from suite.serving.request import Request
 
+REAL = "real"
 SLOW_TOKEN_S, SLOW_TOKENS = 1.5, 4  # a slow server's pace, and how much it says, so that a drill is over in seconds
 
 
@@ -32,12 +34,22 @@ class Stack(Protocol):
     log: Any
 
 
+def nothing(_: Any) -> None:
+    """Leave it as it is."""
+
+
 @dataclass(frozen=True)
 class Fault:
-    """A defect that must turn its check red: a sentence for the record, and the act."""
+    """A defect that must turn its check red: a sentence for the record, and the act, on the stack or on what a check sees of the machine.
+
+    `bend` gets the check's Target, for what no stack can do to itself: another checkout, other cards. `on` says what the drill runs on: real, or
+    what stands in for it, such as fake:nvml.
+    """
 
     sentence: str
-    inject: Callable[[Stack], None]
+    inject: Callable[[Stack], None] = nothing
+    bend: Callable[[Target], None] = nothing
+    on: str = REAL
 
 
 def stop_heartbeat(stack: Stack) -> None:

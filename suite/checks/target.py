@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from suite.checks.surroundings import Surroundings
 from suite.errors import BadRequest, NotReady, UpstreamError
 
 PORTS = {"mcp-server": 8020, "api-gateway": 8000, "rag": 8002, "embedding": 8003, "inference-chat": 8001, "inference-code": 8004,
@@ -33,7 +34,8 @@ class Target:
 
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
     `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `ci_result` is the file
-    in which another job left what came of the tests; None when nobody named one.
+    in which another job left what came of the tests; None when nobody named one. `surroundings` is the
+    machine.
     """
 
     urls: Mapping[str, str]
@@ -47,6 +49,7 @@ class Target:
     clock: Callable[[], float] = time.perf_counter
     folder: Path | None = None
     ci_result: Path | None = None
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -5,11 +5,15 @@ Every port gives hundreds of lines every few seconds, of which only the numbers 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.utils import floatToGoString
+
+from suite.errors import UpstreamError
 
 KINDS = ("counter", "gauge", "histogram")  # those of the suite; others are written in ways of their own
 
@@ -41,3 +45,20 @@ def _series(name: str, labels: tuple[tuple[str, str], ...]) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One number: its full name (a histogram's end in _bucket, _count and _sum), its labels and its value."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def samples(text: str) -> list[Sample]:
+    """All numbers of a page of metrics. Raises UpstreamError where it is none."""
+    try:
+        return [Sample(one.name, one.labels, float(one.value)) for family in text_string_to_metric_families(text) for one in family.samples]
+    except ValueError as error:
+        raise UpstreamError(f"The page of metrics cannot be read ({error}); ask for it in Prometheus' text format.") from error

@@ -38,7 +38,7 @@ def throwaway() -> Iterator[tuple[Any, Target]]:
 def test_a_fault_that_the_check_sees_proves_it() -> None:
     done = drill(with_fault(lambda stack: stack.bend("embedding POST /embed", change(dim=1))), throwaway, LIMITS)
     assert done.red and "stated_dimension" in done.why
-    assert set(done.to_dict()) == {"id", "fault", "red", "at"}
+    assert set(done.to_dict()) == {"id", "fault", "red", "at", "code", "on"}
 
 
 def test_a_fault_that_the_check_does_not_see_is_no_proof() -> None:
