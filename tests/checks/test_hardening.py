@@ -211,5 +211,6 @@ def test_the_host_record_of_another_stack_is_not_this_one(tmp_path: Path) -> Non
     assert ground.on_this_machine({"id": "a", "data_dir": str(tmp_path)}) == tmp_path
     for host in ({"id": "b", "data_dir": str(tmp_path)}, {"data_dir": str(tmp_path)}, {"id": "a"}, {"id": "a", "data_dir": str(tmp_path / "x")}):
         assert ground.on_this_machine(host) is None
-    (tmp_path / "run" / "host.json").write_text("[]", encoding="utf-8")
-    assert ground.on_this_machine({"id": None, "data_dir": str(tmp_path)}) is None
+    for said in ("[]", "{}", "{"):
+        (tmp_path / "run" / "host.json").write_text(said, encoding="utf-8")
+        assert ground.on_this_machine({"id": None, "data_dir": str(tmp_path)}) is None
