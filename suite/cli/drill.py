@@ -45,7 +45,7 @@ def _checks(args: argparse.Namespace) -> int:
             def announce(done: Any) -> None:
                 bar.update()
                 if not args.json:
-                    bar.write(f"{done.id}  {'red' if done.red else 'NOT RED'}  {done.fault}: {done.why}")
+                    bar.write(f"{done.id}  {'red' if done.red else 'NOT RED'} on {', '.join(done.on)}  {done.fault}: {done.why}")
 
             small = partial(throwaway, profile="smoke", models_dir=str(settings.models_dir), monitoring_interval=1)
             rows = drills(chosen, small, criteria.load(), settings.reports_dir, announce)
