@@ -33,7 +33,9 @@ class Target:
     """One stack. `urls` maps a part to its base URL; `profile` is the one it should run; `expected` the model per server.
 
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
-    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `surroundings` is the machine.
+    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `ci_result` is the file
+    in which another job left what came of the tests; None when nobody named one. `surroundings` is the
+    machine.
     """
 
     urls: Mapping[str, str]
@@ -46,6 +48,7 @@ class Target:
     transport: httpx.BaseTransport | None = None
     clock: Callable[[], float] = time.perf_counter
     folder: Path | None = None
+    ci_result: Path | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
