@@ -244,6 +244,15 @@ def test_a_check_may_say_that_it_could_not_be_performed_and_that_is_no_pass_and_
     assert examine({**result.to_dict(), "state": "pass"}, waived)[0] == "fail"
 
 
+def test_a_check_that_raised_after_it_had_said_so_is_a_fail() -> None:
+    def function(_: Target, seen: Observation) -> None:
+        seen.not_run = "nobody named the file"
+        raise ValueError("and something broke")
+
+    result = perform(Check("P9.9", "A test", 9, "stability", 1, CLOSED_PORT, function), NOWHERE, criteria(ONE)["P9.9"])
+    assert result.state == "fail" and "something broke" in result.why
+
+
 def test_a_missing_criteria_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml"):
         load(tmp_path / "nowhere.toml")
