@@ -32,7 +32,8 @@ class Target:
     """One stack. `urls` maps a part to its base URL; `profile` is the one it should run; `expected` the model per server.
 
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
-    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files.
+    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `load` holds what a runbook
+    was told about the load that it makes, by name.
     """
 
     urls: Mapping[str, str]
@@ -45,6 +46,7 @@ class Target:
     transport: httpx.BaseTransport | None = None
     clock: Callable[[], float] = time.perf_counter
     folder: Path | None = None
+    load: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

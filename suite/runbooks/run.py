@@ -20,7 +20,8 @@ from suite.runbooks.execute import execute
 from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
 from suite.serving.catalog import catalog
 from suite.serving.catalog import profile as known_profile
-from suite.settings import Settings, load, secret
+from suite.settings import Settings, secret
+from suite.settings import load as load_settings
 
 __all__ = ["Report", "Run", "begin", "execute"]
 
@@ -104,6 +105,19 @@ class Run:
         return View(render.table(columns, rows, title="How much would be lost, and for how long", note=note),
                     f"{render.text_table(columns, rows)}\n{note}".rstrip())
 
+    def timeline(self) -> View:
+        """What became of the requests of a steady load, moment by moment, 0 being when a server was killed."""
+        found = next((item for result in self.results() for item in result.evidence if item.get("name") == "timeline"), None)
+        if found is None:
+            return View("<p>No load was run, so there is no timeline.</p>", "No load was run, so there is no timeline.")
+        rows, kinds = found["rows"], [key for key in found["rows"][0] if key != "at_s"]
+        marks = [(0.0, "killed")] + ([(found["whole_s"], "whole again")] if found["whole_s"] is not None else [])
+        drawing = render.columns([row["at_s"] for row in rows], [(kind, [row[kind] for row in rows]) for kind in kinds], "seconds since the kill",
+                                 f"Requests ended in each {found['step_s']:g} s", marks)
+        columns = ["s since the kill", *kinds]
+        table = [[row["at_s"], *(row[kind] for kind in kinds)] for row in rows]
+        return View(drawing + render.table(columns, table), render.text_table(columns, table))
+
     def waits(self) -> View:
         """How long users waited, as the checks that time them found it: least, median, 95th percentile with its interval, and most."""
         found = [(result.id, item) for result in self.results() for item in result.evidence if item.get("name") == "seconds" and item.get("n")]
@@ -158,16 +172,18 @@ class Run:
 
 
 def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_urls: Any = None, token_env: str = "", budget_s: float = 120.0,
-          criteria: str = "", expect_profile: str = "", expect_commit: str = "", settings: Mapping[str, Any] | None = None) -> Run:
+          criteria: str = "", expect_profile: str = "", expect_commit: str = "", settings: Mapping[str, Any] | None = None,
+          load: Mapping[str, Any] | None = None) -> Run:
     """Get ready to run the checks of a runbook: on the stack at `base_urls`, else on the one that `start` joins or starts.
 
     Without a profile, whatever stack runs here is inspected; `expect_profile` and `expect_commit` fail the run when it is another than meant.
-    A stack that cannot be started leaves a run whose checks are not-run. Raises BadRequest or SettingsError for a parameter that cannot be used.
+    `load` says how much of it a runbook makes that makes load. A stack that cannot be started leaves a run whose checks are not-run. Raises
+    BadRequest or SettingsError for a parameter that cannot be used.
     """
     urls, own, began = read_urls(base_urls or {}), dict(settings or {}), time.time()
     if isinstance(budget_s, bool) or not isinstance(budget_s, (int, float)) or not budget_s > 0:
         raise BadRequest(f"budget_s is {budget_s!r} but must be a number of seconds above 0.")
-    ours = load({key: value for key, value in own.items() if key != "profile"})
+    ours = load_settings({key: value for key, value in own.items() if key != "profile"})
     facts: dict[str, Any] = {"runbook": name, "begun_at": now(), "stack": "", "profile": "", "commit": "", "smoke": False, "mismatches": [],
                              "trouble": "", "host": {}, "config": ours.digest()}
     run = Run(name, limits.load(criteria, {"budget_s": float(budget_s)}), ours.reports_dir, facts)
@@ -178,7 +194,7 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
         _open(run, start, profile, own, began)
     if run._target is not None:
         target = run._target
-        target.expected = _expected_models(profile)
+        target.expected, target.load = _expected_models(profile), dict(load or {})
         _look(target, facts)
         there = facts["host"].get("ports")
         if there:  # one address stands for all ports, and a stack of ours says which of them it has not opened
