@@ -7,6 +7,8 @@ from base64 import b64decode
 from html import unescape
 from xml.etree import ElementTree
 
+import pytest
+
 from suite import render
 
 
