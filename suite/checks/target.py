@@ -33,7 +33,7 @@ class Target:
 
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
     `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `load` holds what a runbook
-    was told about the load that it makes, by name.
+    was told about the load that it makes, by name; `evidence` is the folder for raw files that are kept.
     """
 
     urls: Mapping[str, str]
@@ -47,6 +47,7 @@ class Target:
     clock: Callable[[], float] = time.perf_counter
     folder: Path | None = None
     load: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Path | None = None
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -10,7 +10,7 @@ from typing import Any
 from suite.errors import BadRequest, SuiteError
 
 PHASES = {"phase2": "phase2_health", "phase3": "phase3_monitoring", "phase5": "phase5_validation"}
-OTHERS = ("backup", "restore_drill", "review_security", "failover")  # runbooks besides the phases, executed only when they are named
+OTHERS = ("backup", "restore_drill", "review_security", "failover", "load")  # runbooks besides the phases, executed only when they are named
 
 
 def add(subparsers: Any) -> None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from suite.checks import phase2, phase2_failover, phase3, phase4, phase5, phase5_embedding, phase5_golden, phase5_indexing, phase5_speed, phase5_tool
+from suite.checks import (
+    phase2,
+    phase2_failover,
+    phase3,
+    phase4,
+    phase5,
+    phase5_embedding,
+    phase5_golden,
+    phase5_indexing,
+    phase5_load,
+    phase5_speed,
+    phase5_tool,
+)
 from suite.checks.check import Check
 from suite.errors import NotFound
 
@@ -17,7 +29,7 @@ RUNBOOKS: dict[str, tuple[Check, ...]] = {
 }
 
 # Beside the 33: they kill and burden what they check, so that they are run, and drilled, only when they are named.
-STRESS: dict[str, tuple[Check, ...]] = {"failover": phase2_failover.FAILOVER}
+STRESS: dict[str, tuple[Check, ...]] = {"failover": phase2_failover.FAILOVER, "load": phase5_load.LOAD}
 STRESSED = {"serving_isolation": "process"}  # settings of the stack on which they are drilled
 
 

@@ -194,7 +194,7 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
         _open(run, start, profile, own, began)
     if run._target is not None:
         target = run._target
-        target.expected, target.load = _expected_models(profile), dict(load or {})
+        target.expected, target.load, target.evidence = _expected_models(profile), dict(load or {}), ours.reports_dir
         _look(target, facts)
         there = facts["host"].get("ports")
         if there:  # one address stands for all ports, and a stack of ours says which of them it has not opened
