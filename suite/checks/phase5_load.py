@@ -16,7 +16,9 @@ from suite.checks.load_level import SERVERS, Row, ask, level
 from suite.checks.load_rows import keep
 from suite.checks.load_saturation import saturation, summary
 from suite.checks.target import Target
+from suite.checks.watched import watched
 from suite.errors import BadRequest, SuiteError
+from suite.monitoring.scaling import scaling_rules
 
 LEVELS, SECONDS, MOST = (1, 5, 25, 50), 5.0, 500
 
@@ -38,6 +40,7 @@ def load(target: Target, seen: Observation) -> None:
     _judge(seen, rows, len(levels) - done)
     seen.values["left_waiting"] = _waiting(target)
     _keep(target, seen, rows)
+    _scaling(target, seen)
     record = target.parts()
     own = record is not None and record["host"].get("pid") == os.getpid()
     seen.note("load", levels=levels, seconds=seconds, rows=len(rows), loop="closed",
@@ -99,6 +102,17 @@ def _waiting(target: Target) -> int | None:
         return None
 
 
+def _scaling(target: Target, seen: Observation) -> None:
+    """How the monitoring finds each rule of scaling.toml now, and what it says is to be changed."""
+    rules = scaling_rules()
+    there = watched(target)
+    found = {rule["name"]: rule for rule in there.reading.rules()} if there is not None else {}
+    seen.values["scaling_missing"] = sum(rule.name not in found or found[rule.name]["health"] == "err" for rule in rules)
+    for rule in rules:
+        seen.note("scaling", rule=rule.name, state=found.get(rule.name, {}).get("state", "not looked at"),
+                  at=f"{rule.metric} {rule.op} {rule.threshold:g}", change=rule.sentence)
+
+
 def _keep(target: Target, seen: Observation, rows: list[Row]) -> None:
     """The raw rows, where the reports are; where nobody said that, beside the stack's other temporary files."""
     if not rows:
@@ -112,5 +126,5 @@ def _keep(target: Target, seen: Observation, rows: list[Row]) -> None:
 LOAD = (
     Check("P5.5-load", "The stack keeps its answers under load, and says where it gives no more", 5, "performance", 2, fault_load.MIXED, load,
           (fault.MUTE_MODELS, fault.DEAD_UPSTREAM, fault_load.EMPTY, fault_load.BREAKS, fault_load.CHANGES, fault_load.SLOW_ALONE,
-           fault_load.COLLAPSES, fault_load.SILENT_SERVER)),
+           fault_load.COLLAPSES, fault_load.SILENT_SERVER, fault_load.UNSCALED)),
 )
