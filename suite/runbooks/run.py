@@ -118,6 +118,28 @@ class Run:
         table = [[row["at_s"], *(row[kind] for kind in kinds)] for row in rows]
         return View(drawing + render.table(columns, table), render.text_table(columns, table))
 
+    def levels(self) -> View:
+        """What a load came to, level by level, and from where on more callers only wait longer."""
+        notes = [item for result in self.results() for item in result.evidence]
+        rows, point = [item for item in notes if item.get("name") == "level"], next((item for item in notes if item.get("name") == "saturation"), {})
+        if not rows:
+            return View("<p>No load was made.</p>", "No load was made.")
+        labels = [f"{row['level']} callers" for row in rows]
+        drawing = render.chart(labels, [("answers a second", [row["rate"] for row in rows]), ("median wait, s", [row["p50"] for row in rows]),
+                                        ("p95 of the wait, s", [row["p95"] for row in rows])], "Load by level")
+        keys = ("level", "n", "rate", "tokens_per_s", "p50", "p95", "high", "max", "chat_waiting", "code_waiting", "wrong")
+        table = [[row.get(key) for key in keys] for row in rows]
+        note = f"Saturation: {point['level']} callers, {point['rate']} answers a second" + (
+            "; more callers only wait longer." if point["reached"] else "; the highest level that was tried, so that the point may lie above it.")
+        return View(drawing._repr_html_() + render.table(keys, table, note=note), f"{render.text_table(keys, table)}\n{note}")
+
+    def scaling(self) -> View:
+        """What to change at which load, and how the monitoring finds each of these rules now."""
+        rows = [[item[key] for key in ("rule", "state", "at", "change")] for result in self.results() for item in result.evidence
+                if item.get("name") == "scaling"]
+        columns = ["rule", "state", "due at", "what to change"]
+        return View(render.table(columns, rows), render.text_table(columns, rows))
+
     def waits(self) -> View:
         """How long users waited, as the checks that time them found it: least, median, 95th percentile with its interval, and most."""
         found = [(result.id, item) for result in self.results() for item in result.evidence if item.get("name") == "seconds" and item.get("n")]
