@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite import __version__, guest, host, render
+from suite.checks.surroundings import Scratch, Surroundings
 from suite.checks.target import Target
 from suite.errors import BadRequest, HostGone, HostMismatch, StartError
 from suite.guest import Guest
@@ -317,7 +318,8 @@ def throwaway(clock: Callable[[], float] = time.time, **settings: Any) -> Iterat
         claim = host.claim(data / "run")
         assert isinstance(claim, host.Claim)
         stack = _stack(ours, data, claim, clock)
-        target = Bench(ours, stack).target()
+        target, scratch = Bench(ours, stack).target(), Scratch(Path(folder) / "checkout")
+        target.surroundings = Surroundings(root=scratch.root, commit=scratch.commit)
         try:
             yield stack, target
         finally:

@@ -13,7 +13,7 @@ _FONT = "font-family:system-ui,'Noto Sans KR',sans-serif;font-size:13px;line-hei
 _CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
 SERIES = ("#3b6fb6", "#b5651d", "#4f7f4f", "#7a5195")  # one per panel; told apart by its place and its name too
 COLOURS = {"pass": "#1a7f37", "ready": "#1a7f37", "ok": "#1a7f37", "degraded": "#9a6700", "fail": "#b42318", "not ready": "#b42318",
-           "not-run": "#57606a", "waived": "#9a6700", "not-applicable": "#57606a"}
+           "rehearsal": "#9a6700", "could not run": "#b42318", "not-run": "#57606a", "waived": "#9a6700", "not-applicable": "#57606a"}
 
 
 def badge(text: str) -> str:
@@ -63,7 +63,7 @@ def bars(rows: Sequence[tuple[str, float]], unit: str, title: str = "") -> str:
 def panels(labels: Sequence[str], measures: Sequence[tuple[str, Sequence[float | None]]], title: str = "") -> str:
     """Bar charts side by side as one SVG: a line per label, a panel per (name, values), each with a scale of its own; None is drawn as a dash."""
     line, panel, gap, head = 24, 180, 16, 52 if title else 30
-    label = 16 + 7.4 * max((_width(text) for text in labels), default=0)
+    label = 16 + 7.4 * max((text_width(text) for text in labels), default=0)
     width, height = label + len(measures) * (panel + gap), head + line * len(labels) + 6
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" role="img" '
              f'style="{_FONT};background:#fff;max-width:100%"><title>{escape(title or ", ".join(name for name, _ in measures))}</title>',
@@ -159,8 +159,8 @@ def prose(text: str, note: str = "") -> str:
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """The same table for a terminal: columns padded with spaces, Korean counted as two cells."""
     lines = [[str(column) for column in columns], *[[_plain(value) for value in row] for row in rows]]
-    widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
-    return "\n".join("  ".join(cell + " " * (widths[index] - _width(cell)) for index, cell in enumerate(line)).rstrip() for line in lines)
+    widths = [max(text_width(line[index]) for line in lines) for index in range(len(columns))]
+    return "\n".join("  ".join(cell + " " * (widths[index] - text_width(cell)) for index, cell in enumerate(line)).rstrip() for line in lines)
 
 
 def _cell(value: Any) -> str:
@@ -174,5 +174,6 @@ def _plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
+    """Columns of a terminal that a text takes: a Korean letter takes two."""
     return sum(2 if "ᄀ" <= char <= "ᅟ" or "⺀" <= char <= "꓏" or "가" <= char <= "힣" or "＀" <= char <= "｠" else 1 for char in text)

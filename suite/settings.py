@@ -44,6 +44,10 @@ TABLE: tuple[Setting, ...] = (
     _s("data_dir", Path, None, "Where everything is kept; eight folders, plus backups, reports and run."),
     _s("models_dir", Path, None, "Where model weights are kept; the folder `models` of the data directory when empty.", identity=True),
     _s("reports_dir", Path, None, "Where executed runbooks are archived; the folder `reports` of the data directory when empty."),
+    _s("ci_result", Path, None, "The result file of the finished test job of this commit (`suite ci record` writes one), which check P4.2 demands; "
+       "none when empty."),
+    _s("waivers", Path, None, "TOML file of waivers beside those of criteria.toml: who answers, until when, for what does not hold; none when "
+       "empty."),
     _s("workspace_dir", Path, None, "The folder that file tools work in; the current directory when empty.", identity=True),
     _s("workspace_roots", str, "", "Further folders that file tools work in, separated by colons; none when empty.", identity=True),
     _s("profile", str, "smoke", "Which models run on which hardware (models/profiles.toml).", env="SUITE_PROFILE", identity=True),
@@ -219,8 +223,8 @@ def _settle_paths(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
     values["workspace_dir"] = _absolute(values["workspace_dir"] or cwd, cwd)
     for name in ("rag_roots", "workspace_roots"):
         values[name] = os.pathsep.join(os.path.normpath(cwd / os.path.expanduser(entry)) for entry in values[name].split(os.pathsep) if entry.strip())
-    if values["api_gateway_upstreams"]:
-        values["api_gateway_upstreams"] = _absolute(values["api_gateway_upstreams"], cwd)
+    for name in ("api_gateway_upstreams", "ci_result", "waivers"):
+        values[name] = _absolute(values[name], cwd) if values[name] else None
     return values
 
 
@@ -321,6 +325,11 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
     """The environment for a child that needs its paths and devices but no secret: without tokens, keys, passwords, and URLs that hold one."""
     given = os.environ if environ is None else environ
     return {name: value for name, value in given.items() if not is_secret(name) and masked_text(value) == value}
+
+
+def kernel_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a kernel that this process starts for its own user: all of ours, so that a secret can be named instead of written."""
+    return {**os.environ, **more}
 
 
 def package_file(relative: str) -> Path:

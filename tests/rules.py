@@ -42,7 +42,7 @@ OWNERS = {
     "fastparquet": {"suite/checks/load_rows.py"},
     "dask": {"suite/knowledge/scale.py"}, "distributed": {"suite/knowledge/scale.py"},
     "playwright": {"suite/tools/builtin"}, "limits": {"suite/access"}, "structlog": {"suite/monitoring"}, "opentelemetry": {"suite/monitoring"},
-    "mcp": {"suite/tools/server.py", "suite/benchmark/tools_mcp.py"}, "papermill": {"suite/runbooks"}, "nbformat": {"suite/runbooks"}, "ipywidgets": {"suite/panels"},
+    "mcp": {"suite/tools/server.py", "suite/benchmark/tools_mcp.py"}, "papermill": {"suite/runbooks"}, "nbformat": {"suite/runbooks"}, "markdown_it": {"suite/runbooks"}, "ipywidgets": {"suite/panels"},
     "fastapi": {"suite/http"}, "uvicorn": {"suite/http"}, "starlette": {"suite/http"}, "alembic": {"suite/storage"},
     "sqlalchemy": {"suite/storage", "suite/access", "suite/memory", "suite/knowledge", "suite/maintainer", "suite/usage"},
 }

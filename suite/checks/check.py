@@ -9,18 +9,22 @@ from typing import Any
 
 from suite.checks.condition import plain
 from suite.checks.criteria import UNIT, Criterion, Judgement
-from suite.checks.fault import Fault
+from suite.checks.fault import Fault, Stack
 from suite.checks.result import Result
 from suite.checks.target import Target
 
 
 @dataclass
 class Observation:
-    """What a check saw: values by condition name, free evidence, or the reason why it does not apply."""
+    """What a check saw: values by condition name, free evidence, or the reason why it does not apply.
+
+    `not_run`: the reason why it could not be performed, for want of something that is no part of the stack.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     evidence: list[dict[str, Any]] = field(default_factory=list)
     not_applicable: str = ""
+    not_run: str = ""
 
     def note(self, name: str, **facts: Any) -> None:
         """Keep a free piece of evidence."""
@@ -32,7 +36,7 @@ class Check:
     """One of the 33: its limits live in criteria.toml under the same id; `weight` is 3 for loss and security, 2 for function, 1 for hygiene.
 
     `function` writes what it sees into the Observation as it goes, so that nothing is lost when it raises. A drill demands red under `fault` and
-    under each of the `others`.
+    under each of the `others`; `prepare` gives its throw-away stack what the check needs besides a stack.
     """
 
     id: str
@@ -43,6 +47,7 @@ class Check:
     fault: Fault
     function: Callable[[Target, Observation], None]
     others: tuple[Fault, ...] = ()
+    prepare: Callable[[Stack, Target], None] | None = None
 
 
 def perform(check: Check, target: Target, criterion: Criterion, proven_red_at: str | None = None) -> Result:
@@ -56,11 +61,15 @@ def perform(check: Check, target: Target, criterion: Criterion, proven_red_at: s
     if seen.not_applicable and criterion.may_not_apply and not raised:
         evidence = [{"name": "not-applicable", "reason": seen.not_applicable}]
         return _result(check, Judgement("not-applicable", 0, 0), criterion, evidence, started, proven_red_at)
-    entries = criterion.entries(seen.values)
-    judged = criterion.judge({entry["name"]: entry["observed"] for entry in entries}, raised, now()[:10])
     extra = [plain(item) for item in seen.evidence]
-    if judged.state == "waived" and criterion.waiver is not None:
-        extra.append({"name": "waiver", **criterion.waiver.to_dict()})
+    if seen.not_run and not raised:
+        evidence = [{"name": "not-run", "reason": seen.not_run}, *extra]
+        return _result(check, Judgement("not-run", 0, 0), criterion, evidence, started, proven_red_at)
+    entries, day = criterion.entries(seen.values), now()[:10]
+    values = {entry["name"]: entry["observed"] for entry in entries}
+    judged = criterion.judge(values, raised, day)
+    if judged.broken:
+        extra += criterion.waived(values, day)
     return _result(check, judged, criterion, entries + extra, started, proven_red_at)
 
 

@@ -19,7 +19,7 @@ def digest(check: Check, criterion: Criterion) -> str:
     """sha256, 64 hex digits, of the modules that hold the check's function and its faults, of all of `suite.checks` that these load, and of the
     check's limits. A waiver is none of its limits."""
     found: set[str] = set()
-    waiting = [_home(act) for act in (check.function, *(fault.act for fault in (check.fault, *check.others)))]
+    waiting = [_home(act) for act in (check.function, *(act for fault in (check.fault, *check.others) for act in (fault.inject, fault.bend)))]
     while waiting:
         name = waiting.pop()
         if name not in found:

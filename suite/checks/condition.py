@@ -35,9 +35,17 @@ class Condition:
     @classmethod
     def from_toml(cls, row: Mapping[str, Any], where: str) -> Condition:
         """Read one `[[ID.conditions]]` table; raises SettingsError when a key is missing, unknown or out of place."""
-        missing, unknown = {"name", "op", "limit", "unit", "reason"} - row.keys(), row.keys() - _KEYS
-        if missing or unknown:
-            raise SettingsError(f"A condition in {where} lacks {sorted(missing)} and has unknown {sorted(unknown)}; write {sorted(_KEYS)}.")
+        if not isinstance(row, Mapping) or not row.get("name"):
+            raise SettingsError(f"A condition in {where} is {row!r} but must be a table with a name.")
+        missing, unknown = {"op", "limit", "unit", "reason"} - row.keys(), row.keys() - _KEYS
+        if "unit" in missing:
+            raise SettingsError(f"Condition {row['name']!r} in {where} has no unit; name that of its limit, or write unit = \"\" for a bare one.")
+        if missing:
+            raise SettingsError(f"Condition {row['name']!r} in {where} lacks {', '.join(sorted(missing))}; add what is missing.")
+        if unknown:
+            raise SettingsError(f"Condition {row['name']!r} in {where} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(_KEYS))}.")
+        if not isinstance(row["unit"], str):
+            raise SettingsError(f"Condition {row['name']!r} in {where} has unit {row['unit']!r} but a unit is a word.")
         if row["op"] not in OPS:
             raise SettingsError(f"Condition {row['name']!r} in {where} has op {row['op']!r} but must have one of {', '.join(OPS)}.")
         if row["op"] in _ORDER and not _number(row["limit"]):
@@ -52,13 +60,29 @@ class Condition:
             return None if self.optional else False
         if self.op in _ORDER:
             return _number(observed) and _ORDER[self.op](observed, self.limit)
-        same = _kind(observed) is _kind(self.limit) and observed == self.limit
+        same = kind(observed) is kind(self.limit) and observed == self.limit
         return same if self.op == "==" else not same and not _nan(observed)
 
+    def margin(self, observed: Any) -> float | None:
+        """How far the observed number is on the right side of the limit, in `unit`; below 0 it is broken. None where nothing can be subtracted."""
+        if self.op not in _ORDER or not _number(observed):
+            return None
+        return self.limit - observed if self.op in ("<", "<=") else observed - self.limit
+
     def entry(self, observed: Any) -> dict[str, Any]:
-        """The evidence of this condition: `{name, observed, op, limit, unit, met}`."""
+        """The evidence of this condition: `{name, observed, op, limit, unit, met, margin}`."""
         observed = plain(observed)
-        return {"name": self.name, "observed": observed, "op": self.op, "limit": self.limit, "unit": self.unit, "met": self.met(observed)}
+        return {"name": self.name, "observed": observed, "op": self.op, "limit": self.limit, "unit": self.unit, "met": self.met(observed),
+                "margin": plain(self.margin(observed))}
+
+    def demand(self) -> str:
+        """What must hold, as text: `<= 3.0 s`."""
+        return f"{self.op} {self.limit} {self.unit}".rstrip()
+
+    def facts(self) -> dict[str, Any]:
+        """The row of criteria.toml that says the same; what is not set is left out."""
+        row = {name: getattr(self, name) for name in ("name", "op", "limit", "unit", "reason")}
+        return row | {name: getattr(self, name) for name in ("optional", "degrades", "parameter") if getattr(self, name)}
 
 
 def plain(value: Any) -> Any:
@@ -80,6 +104,6 @@ def _nan(value: Any) -> bool:
     return value in ("nan", "inf", "-inf") or (isinstance(value, float) and not math.isfinite(value))
 
 
-def _kind(value: Any) -> type:
+def kind(value: Any) -> type:
     """Numbers compare with numbers only: True is not 1."""
     return float if _number(value) else type(value)

@@ -73,6 +73,8 @@ def drill(check: Check, throwaway: Throwaway, criteria: Criteria) -> Drill:
 def _under(fault: Fault, check: Check, throwaway: Throwaway, criteria: Criteria) -> tuple[bool, str]:
     try:
         with throwaway() as (stack, target), closing(target):
+            if check.prepare is not None:
+                check.prepare(stack, target)
             healthy = perform(check, target, criteria[check.id])
             if healthy.state != "pass":
                 return False, f"it did not pass on a healthy stack: {healthy.why}"

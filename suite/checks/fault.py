@@ -51,11 +51,6 @@ class Fault:
     bend: Callable[[Target], None] = nothing
     on: str = REAL
 
-    @property
-    def act(self) -> Callable[[Any], None]:
-        """What is done, wherever."""
-        return self.bend if self.inject is nothing else self.inject
-
 
 def stop_heartbeat(stack: Stack) -> None:
     """End the maintainer's thread, as an error in it would."""

@@ -56,7 +56,10 @@ class Result:
         lines = [f"{item['name']} is {item['observed']} (demanded {item['op']} {item['limit']} {item['unit']})".replace(" )", ")")
                  for item in self.conditions if item["met"] is False]
         words = [str(item.get("reason")) for item in self.evidence if item.get("name") in ("error", "not-run", "not-applicable", "doubt")]
-        words += [f"waived by {item['owner']} until {item['expiry']}: {item['reason']}" for item in self.evidence if item.get("name") == "waiver"]
+        words += [f"{item['condition']} waived by {item['owner']} until {item['expiry']}: {item['reason']}".lstrip() for item in self.evidence
+                  if item.get("name") == "waiver"]
+        words += [f"{item['owner']}'s waiver of {item['condition'] or self.id} expired on {item['expiry']}" for item in self.evidence
+                  if item.get("name") == "expired-waiver"]
         refused = [str(item.get("reason")) for item in self.evidence if item.get("name") == "refused"][:1]
         seen = [line for line in lines if " is None " not in line]  # what could not be seen any more follows from the error or the refusal
         return "; ".join(words + (seen if words or (seen and refused) else lines) + refused) if self.state != "pass" else ""
@@ -68,7 +71,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [
-            (item["name"], f"{_short(item['observed'])} (must be {item['op']} {_short(item['limit'])} {item['unit']}) {_mark(item['met'])}")
+            (item["name"], f"{_short(item['observed'])} (must be {item['op']} {_short(item['limit'])} {item['unit']}) {_mark(item['met'])}"
+             + (f", margin {_short(item['margin'])}" if item.get("margin") is not None else ""))
             for item in self.conditions]
         rows += [(str(item.get("name", "evidence")), _short({key: value for key, value in item.items() if key != "name"}))
                  for item in self.evidence if item not in self.conditions]

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from suite.checks.surroundings import Surroundings
 from suite.errors import BadRequest, NotReady, UpstreamError
 
 PORTS = {"mcp-server": 8020, "api-gateway": 8000, "rag": 8002, "embedding": 8003, "inference-chat": 8001, "inference-code": 8004,
@@ -32,8 +33,9 @@ class Target:
     """One stack. `urls` maps a part to its base URL; `profile` is the one it should run; `expected` the model per server.
 
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
-    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `load` holds what a runbook
-    was told about the load that it makes, by name; `evidence` is the folder for raw files that are kept.
+    `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `ci_result` is the file
+    in which another job left what came of the tests; None when nobody named one. `surroundings` is the
+    machine. `load` holds what a runbook was told about the load that it makes, by name; `evidence` is the folder for raw files that are kept.
     """
 
     urls: Mapping[str, str]
@@ -46,6 +48,8 @@ class Target:
     transport: httpx.BaseTransport | None = None
     clock: Callable[[], float] = time.perf_counter
     folder: Path | None = None
+    ci_result: Path | None = None
+    surroundings: Surroundings = field(default_factory=Surroundings)
     load: Mapping[str, Any] = field(default_factory=dict)
     evidence: Path | None = None
 

@@ -12,6 +12,7 @@ from suite.checks.check import not_run
 from suite.checks.criteria import Criteria, examine
 from suite.checks.result import MIME, SATISFIED, Result
 from suite.runbooks.catalog import checks_of
+from suite.runbooks.ending import Ending
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +24,10 @@ COLUMNS = ["id", "title", "category", "state", "broken", "conditions", "why", "s
 
 @dataclass(frozen=True)
 class Report:
-    """One executed runbook: `verdict` is pass or fail, `trouble` why it could not run at all, `seconds` the wall time of the execution."""
+    """One executed runbook: `verdict` is pass or fail, `trouble` why it could not run at all, `seconds` the wall time of the execution.
+
+    `ending` is how the kernel ended, `facts` what the runbook's first cell recorded of the stack.
+    """
 
     runbook: str
     verdict: str
@@ -34,6 +38,8 @@ class Report:
     line: str
     trouble: str = ""
     mismatches: tuple[str, ...] = field(default=())
+    ending: Ending = field(default_factory=Ending, repr=False, compare=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def checks(self) -> pandas.DataFrame:
@@ -82,6 +88,7 @@ def read_report(notebook: Mapping[str, Any], name: str, path: Path, criteria: Cr
     `trouble` is what went wrong with the kernel; `expected` the profile and commit that were demanded, compared again here.
     """
     records, facts = _records(notebook), dict(_facts(notebook))
+    criteria = criteria.under(str((facts.get("host") or {}).get("profile", "")))
     results = []
     for check in checks_of(name):
         own = [record for record in records if record.get("id") == check.id]
@@ -90,7 +97,7 @@ def read_report(notebook: Mapping[str, Any], name: str, path: Path, criteria: Cr
         else:
             why = trouble or "the executed notebook holds no record of it"
             results.append(not_run(check, criteria[check.id], why, proven.get(check.id)))
-    if not facts:
+    if not facts and checks_of(name):
         trouble = trouble or "The runbook ended before it had found or started a stack."
     facts["trouble"] = trouble or facts.get("trouble", "")
     host = facts.get("host") or {}
@@ -99,7 +106,8 @@ def read_report(notebook: Mapping[str, Any], name: str, path: Path, criteria: Cr
     facts["mismatches"] = facts.get("mismatches") or missed
     ok, line = verdict_line(name, results, facts)
     smoke = bool(facts.get("smoke")) or any(result.smoke for result in results)
-    return Report(name, "pass" if ok else "fail", path, tuple(results), seconds, smoke, line, facts["trouble"], tuple(facts["mismatches"]))
+    return Report(name, "pass" if ok else "fail", path, tuple(results), seconds, smoke, line, facts["trouble"], tuple(facts["mismatches"]),
+                  facts=facts)
 
 
 def _judged(own: list[Mapping[str, Any]], criteria: Criteria) -> Result:

@@ -12,10 +12,11 @@ from suite.checks import criteria as limits
 from suite.checks.check import Check, not_run, now, perform
 from suite.checks.criteria import Criteria
 from suite.checks.drill import proven
+from suite.checks.phase4_hardening import listed
 from suite.checks.result import MIME, SATISFIED, Result
 from suite.checks.target import WATCHING, ExpectedModel, Target, read_urls
 from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
-from suite.runbooks.catalog import checks_of
+from suite.runbooks.catalog import checks_of, every_id
 from suite.runbooks.execute import execute
 from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
 from suite.serving.catalog import catalog
@@ -140,6 +141,13 @@ class Run:
         columns = ["rule", "state", "due at", "what to change"]
         return View(render.table(columns, rows), render.text_table(columns, rows))
 
+    def recommendations(self) -> View:
+        """The list of P4.4: each recommendation with its state, what was seen, and who answers for one that is waived."""
+        rows = [row for result in self.results() for row in listed(result)]
+        columns = ["recommendation", "state", "seen", "why"]
+        note = "" if rows else "P4.4 was not performed, or this stack is of another make; nobody has looked at a recommendation."
+        return View(render.table(columns, rows, title="Recommendations", note=note), f"{render.text_table(columns, rows)}\n{note}".rstrip())
+
     def waits(self) -> View:
         """How long users waited, as the checks that time them found it: least, median, 95th percentile with its interval, and most."""
         found = [(result.id, item) for result in self.results() for item in result.evidence if item.get("name") == "seconds" and item.get("n")]
@@ -208,7 +216,8 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
     ours = load_settings({key: value for key, value in own.items() if key != "profile"})
     facts: dict[str, Any] = {"runbook": name, "begun_at": now(), "stack": "", "profile": "", "commit": "", "smoke": False, "mismatches": [],
                              "trouble": "", "host": {}, "config": ours.digest()}
-    run = Run(name, limits.load(criteria, {"budget_s": float(budget_s)}), ours.reports_dir, facts)
+    demands = limits.load(criteria, {"budget_s": float(budget_s)}, waivers=ours.waivers, known=every_id())
+    run = Run(name, demands, ours.reports_dir, facts)
     if urls:
         run._target = Target(urls, _token(token_env), profile)
         facts["stack"] = "by URL: " + ", ".join(f"{part} {url}" for part, url in urls.items())
@@ -216,8 +225,10 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
         _open(run, start, profile, own, began)
     if run._target is not None:
         target = run._target
-        target.expected, target.load, target.evidence = _expected_models(profile), dict(load or {}), ours.reports_dir
+        target.expected, target.ci_result = _expected_models(profile), ours.ci_result
+        target.load, target.evidence = dict(load or {}), ours.reports_dir
         _look(target, facts)
+        run._criteria = demands.under(facts["profile"])
         there = facts["host"].get("ports")
         if there:  # one address stands for all ports, and a stack of ours says which of them it has not opened
             target.urls = {part: url for part, url in target.urls.items() if part not in WATCHING or part in there}

@@ -55,12 +55,14 @@ class Findings:
         return asdict(self)
 
 
-def examine(cards: Callable[[], tuple[Gpu, ...]] = gpus) -> Findings:
-    """Look at the build and at the machine; a tiny model is loaded in a child where llama.cpp sees a card. `cards` asks the driver.
+def examine(cards: Callable[[], tuple[Gpu, ...]] = gpus, folder: Path | None = None) -> Findings:
+    """Look at the build (of `folder`, else the installed one) and at the machine; a tiny model is loaded in a child where llama.cpp sees a card.
+
+    `cards` asks the driver.
 
     Raises WeightsError when llama.cpp is not installed or dies of being loaded, with the command that installs one that does not.
     """
-    folder = trial.llama_folder()
+    folder = folder or trial.llama_folder()
     try:
         version = importlib.metadata.version("llama-cpp-python")
     except importlib.metadata.PackageNotFoundError:  # conda-forge's build may lack the metadata

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from suite.checks.check import Check, Observation, not_run, perform
 from suite.checks.condition import OPS, Condition
-from suite.checks.criteria import Criteria, Criterion, Waiver, examine, load
+from suite.checks.criteria import Criteria, Criterion, Waiver, Waivers, examine, load
 from suite.checks.fault import CLOSED_PORT
 from suite.checks.result import Result
 from suite.checks.target import Target
@@ -136,10 +136,10 @@ def test_a_waiver_holds_until_its_day_and_names_who_answers_for_it() -> None:
     import datetime
 
     late, early = datetime.date(9000, 1, 1), datetime.date(2001, 1, 1)
-    waived = perform(check({"c0": 4}), NOWHERE, criteria(ONE, waiver=Waiver("kim", late, "known"))["P9.9"])
+    waived = perform(check({"c0": 4}), NOWHERE, criteria(ONE, waivers=Waivers(Waiver("kim", late, "known")))["P9.9"])
     assert waived.state == "waived" and "kim" in waived.why
-    assert perform(check({"c0": 4}), NOWHERE, criteria(ONE, waiver=Waiver("kim", early, "known"))["P9.9"]).state == "fail"
-    assert perform(check({"c0": 3}), NOWHERE, criteria(ONE, waiver=Waiver("kim", late, "known"))["P9.9"]).state == "pass"
+    assert perform(check({"c0": 4}), NOWHERE, criteria(ONE, waivers=Waivers(Waiver("kim", early, "known")))["P9.9"]).state == "fail"
+    assert perform(check({"c0": 3}), NOWHERE, criteria(ONE, waivers=Waivers(Waiver("kim", late, "known")))["P9.9"]).state == "pass"
 
 
 def test_only_conditions_that_degrade_make_a_check_degraded() -> None:
@@ -158,24 +158,92 @@ def test_a_value_of_another_kind_or_no_real_number_meets_no_limit(op: str, limit
 
 def test_the_packaged_limits_load_and_a_parameter_replaces_the_limit_that_names_it() -> None:
     limits = load(parameters={"budget_s": 7.0})
-    assert list(limits) == [*(f"P2.{number}" for number in range(1, 10)), *(f"P3.{number}" for number in range(1, 7)), "P4.1", "P4.4", "P5.4", "P5.7", "P5.8"]
+    counts = {1: 6, 2: 9, 3: 6, 4: 4, 5: 8}
+    wanted = {f"P{phase}.{number}" for phase, count in counts.items() for number in range(1, count + 1)}
+    assert set(limits) == wanted | {"P2.3-failover", "P5.5-load"} and len(wanted) == 33
     assert {row.name: row.limit for row in limits["P2.1"].conditions}["slowest_part"] == 7.0
     assert all(row.reason for name in limits for row in limits[name].conditions)
 
 
-@pytest.mark.parametrize("text", [
-    "['P2.1'", "['P2.1']\nreason = 'x'\n", "['P2.1']\nreason = ''\nconditions = [{name='a', op='==', limit=1, unit='', reason='r'}]",
-    "['P2.1']\nreason = 'x'\nconditions = [{name='a', op='~', limit=1, unit='', reason='r'}]",
-    "['P2.1']\nreason = 'x'\nconditions = [{name='a', op='<', limit='1', unit='', reason='r'}]",
-    "['P2.1']\nreason = 'x'\nconditions = [{name='a', op='<', limit=1, unit='', reason=''}]",
-    "['P2.1']\nreason = 'x'\nconditions = [{name='a', op='<', limit=1, unit=''}]",
-    "['P2.1']\nreason = 'x'\nwaiver = {owner='kim'}\nconditions = [{name='a', op='<', limit=1, unit='', reason='r'}]",
+ROW = "{name='a', op='<', limit=1, unit='s', reason='r'}"
+WHOLE = f"['P2.1']\nreason = 'x'\nweight = 2\nconditions = [{ROW}]\n"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("['P2.1'", "cannot be read"), ("['P2.1']\nreason = 'x'\n", "needs a `reason` and at least one"),
+    (WHOLE.replace("reason = 'x'", "reason = ''"), "needs a `reason`"), (WHOLE.replace("op='<'", "op='~'"), "must have one of ==, !="),
+    (WHOLE.replace("limit=1", "limit='1'"), "< needs a number"), (WHOLE.replace("reason='r'", "reason=''"), "has no reason"),
+    (WHOLE.replace(", reason='r'", ""), "lacks reason"), (WHOLE.replace(" unit='s',", ""), "'a' .* has no unit"),
+    (WHOLE.replace("unit='s'", "unit=1"), "a unit is a word"), (WHOLE.replace("name='a', ", ""), "must be a table with a name"),
+    (WHOLE.replace("unit='s'", "unit='s', lenient=true"), "unknown key 'lenient'"), (WHOLE.replace("weight = 2\n", ""), "weight None but needs 3"),
+    (WHOLE.replace("weight = 2", "weight = 4"), "weight 4 but needs 3"), (WHOLE.replace("weight = 2", "weight = true"), "weight True but needs"),
+    (WHOLE.replace("weight", "may_not_aply = true\nweight"), "unknown key 'may_not_aply'"), (WHOLE.replace(f"[{ROW}]", f"[{ROW}, {ROW}]"), "names a condition twice"),
+    (WHOLE + "waiver = {owner='kim'}", "needs `owner`, `expiry`"), (WHOLE + "waiver = 'kim'", "needs `owner`, `expiry`"),
+    (WHOLE + "waiver = {owner='kim', expiry='2027-01-31', reason='r'}", "a date as 2027-01-31"),
+    (WHOLE + "waiver = {owner='kim', expiry=2027-01-31T00:00:00, reason='r'}", "a date as 2027-01-31"),
+    (WHOLE + "waiver = {owner=' ', expiry=2027-01-31, reason='r'}", "needs `owner`"),
+    (WHOLE + "waiver = {owner='kim', expiry=2027-01-31, reason='r', until=1}", "and nothing else"),
+    (WHOLE + "waivers = 1", "a table for each condition"), (WHOLE + "waivers = {b = {owner='kim', expiry=2027-01-31, reason='r'}}", "waives 'b', which none"),
+    (WHOLE + "looser = {owner='kim', expiry=2027-01-31}", "looser limits"),
+    (WHOLE + "profiles = {abacus = {a = {limit=2, reason='r'}}}", "profile 'abacus', which there is none of"),
+    (WHOLE + "profiles = {cpu = {b = {limit=2, reason='r'}}}", "limit for 'b', which no condition"),
+    (WHOLE + "profiles = {cpu = {a = {limit=2}}}", "needs { limit"), (WHOLE + "profiles = {cpu = {a = {limit='2', reason='r'}}}", "< needs a number"),
 ])
-def test_a_malformed_criteria_file_is_refused_with_its_name(text: str, tmp_path: Path) -> None:
+def test_a_malformed_criteria_file_is_refused_with_its_name_in_one_sentence(text: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "limits.toml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError, match=r"limits\.toml"):
+    with pytest.raises(SettingsError, match=said) as caught:
         load(file)
+    assert "limits.toml" in str(caught.value) and "\n" not in str(caught.value).strip()
+
+
+def test_the_file_that_those_are_made_from_is_read(tmp_path: Path) -> None:
+    (tmp_path / "limits.toml").write_text(WHOLE, encoding="utf-8")
+    limits = load(tmp_path / "limits.toml", known=["P2.1", "P2.2"])
+    assert (limits["P2.1"].weight, limits["P2.1"].conditions[0].demand()) == (2, "< 1 s")
+    with pytest.raises(SettingsError, match=r"speaks of 'P2.1', which no check is called; did you mean P2.2"):
+        load(tmp_path / "limits.toml", known=["P2.2", "P5.7"])
+
+
+def test_a_unit_may_be_empty_but_not_absent(tmp_path: Path) -> None:
+    (tmp_path / "limits.toml").write_text(WHOLE.replace("unit='s'", "unit=''"), encoding="utf-8")
+    assert load(tmp_path / "limits.toml")["P2.1"].conditions[0].demand() == "< 1"
+
+
+def test_a_profile_has_limits_of_its_own_and_a_parameter_wins_over_them(tmp_path: Path) -> None:
+    own = "profiles = {cpu = {a = {limit=9, reason='a processor is slow'}}}"
+    (tmp_path / "limits.toml").write_text(WHOLE.replace("unit='s'", "unit='s', parameter='budget_s'") + own, encoding="utf-8")
+
+    def limit(profile: str, **parameters: Any) -> Any:
+        return load(tmp_path / "limits.toml", parameters).under(profile)["P2.1"].conditions[0].limit
+
+    assert (limit(""), limit("smoke"), limit("cpu"), limit("cpu", budget_s=5.0)) == (1, 1, 9, 5.0)
+    limits = load(tmp_path / "limits.toml").under("cpu")
+    assert limits["P2.1"].conditions[0].reason == "a processor is slow"
+    assert limits.under("smoke")["P2.1"].conditions[0].limit == 1  # not what the other profile left
+
+
+@pytest.mark.parametrize(("op", "limit", "observed", "margin"), [
+    ("<=", 3, 2.5, 0.5), ("<", 3, 4, -1), (">=", 3, 5, 2), (">", 3, 3, 0), ("<=", 3, None, None), ("==", 3, 3, None), ("<=", 3, math.inf, None),
+    ("<=", 1.7e308, -1.7e308, "inf"), ("<=", 3, True, None),
+])
+def test_each_condition_says_how_far_it_is_from_its_limit(op: str, limit: Any, observed: Any, margin: Any) -> None:
+    assert Condition("c", op, limit, "s", "a test").entry(observed)["margin"] == margin
+
+
+def test_a_check_may_say_that_it_could_not_be_performed_and_that_is_no_pass_and_is_not_waived() -> None:
+    import datetime
+
+    def function(_: Target, seen: Observation) -> None:
+        seen.values["c0"] = 3
+        seen.note("free", text="what was seen")
+        seen.not_run = "nobody named the file"
+
+    waived = criteria(ONE, waivers=Waivers(Waiver("kim", datetime.date(9000, 1, 1), "known")))
+    result = perform(Check("P9.9", "A test", 9, "stability", 1, CLOSED_PORT, function), NOWHERE, waived["P9.9"])
+    assert (result.state, result.why, result.observed["value"], result.margin) == ("not-run", "nobody named the file", None, None)
+    assert examine(result.to_dict(), waived) == ("not-run", []) and result.evidence[-1]["text"] == "what was seen"
+    assert examine({**result.to_dict(), "state": "pass"}, waived)[0] == "fail"
 
 
 def test_a_missing_criteria_file_is_refused(tmp_path: Path) -> None:

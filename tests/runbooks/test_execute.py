@@ -58,7 +58,7 @@ def test_a_kernel_that_dies_leaves_a_report_with_the_rest_not_run(settings: Any,
     monkeypatch.setattr(module, "package_file", lambda relative: tmp_path / "deadly.ipynb")
     with FakeStack().served() as urls:
         report = execute("phase2_health", {"base_urls": urls, "token_env": "THE_TOKEN"}, settings, progress=False)
-    assert report.verdict == "fail" and "ended early" in report.trouble
+    assert report.verdict == "fail" and "died in cell 12 (P2.4 · " in report.trouble
     assert [result.state for result in report.results] == ["pass"] * 3 + ["not-run"] * 6
     again = read_report(nbformat.read(report.path, 4), "phase2_health", report.path, criteria.load(), 0, {})
     assert [result.state for result in again.results] == ["pass"] * 3 + ["not-run"] * 6
