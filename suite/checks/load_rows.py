@@ -22,6 +22,7 @@ def keep(rows: Sequence[dict[str, Any]], file: Path) -> dict[str, Any]:
     import pandas as pd
 
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)  # what was answered is nobody else's to read
     fastparquet.write(str(file), pd.DataFrame(list(rows)), compression="SNAPPY", write_index=False)  # pandas' own way to it is deprecated
     with file.open("rb") as opened:
         read = len(fastparquet.ParquetFile(opened).to_pandas())

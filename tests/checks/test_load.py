@@ -97,6 +97,7 @@ def test_rows_are_kept_as_they_are(tmp_path: Path) -> None:
     kept = load_rows.keep(rows, tmp_path / "new" / "rows.parquet")
     with (tmp_path / "new" / kept["file"]).open("rb") as file:
         found = fastparquet.ParquetFile(file).to_pandas()
+    assert (tmp_path / "new" / kept["file"]).stat().st_mode & 0o077 == 0
     assert kept["rows"] == 2 and len(kept["sha256"]) == 64 and found.to_dict("records") == rows
 
 
