@@ -80,6 +80,15 @@ def test_verify_works_where_there_is_nothing_of_ours_but_the_folder(archive: Arc
     assert done.returncode == 1 and "junit.xml was changed after the seal" in done.stdout, done
 
 
+def test_it_is_said_whether_the_key_is_this_machines_own(archive: Archive, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "this machine's own" not in told(capsys, "verify", "R1")  # there is none, and looking makes none
+    own = answer(capsys, "key")["id"]
+    assert f"The signing key is NOT this machine's own, which is {own}." in told(capsys, "verify", "R1")
+    for suffix in (".pem", ".pub"):
+        (tmp_path / "data" / "keys" / f"report-ed25519{suffix}").write_bytes(archive.key_file.with_suffix(suffix).read_bytes())
+    assert "The signing key is this machine's own." in told(capsys, "verify", "R1")
+
+
 def test_what_is_not_there_is_2(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "verify", "R9"]) == 2
     assert "No sealed release is called 'R9'" in capsys.readouterr().err
