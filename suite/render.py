@@ -13,7 +13,7 @@ _FONT = "font-family:system-ui,'Noto Sans KR',sans-serif;font-size:13px;line-hei
 _CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
 SERIES = ("#3b6fb6", "#b5651d", "#4f7f4f", "#7a5195")  # one per panel; told apart by its place and its name too
 COLOURS = {"pass": "#1a7f37", "ready": "#1a7f37", "ok": "#1a7f37", "degraded": "#9a6700", "fail": "#b42318", "not ready": "#b42318",
-           "not-run": "#57606a", "waived": "#9a6700", "not-applicable": "#57606a"}
+           "rehearsal": "#9a6700", "could not run": "#b42318", "not-run": "#57606a", "waived": "#9a6700", "not-applicable": "#57606a"}
 
 
 def badge(text: str) -> str:

@@ -44,9 +44,10 @@ TABLE: tuple[Setting, ...] = (
     _s("data_dir", Path, None, "Where everything is kept; eight folders, plus backups, reports and run."),
     _s("models_dir", Path, None, "Where model weights are kept; the folder `models` of the data directory when empty.", identity=True),
     _s("reports_dir", Path, None, "Where executed runbooks are archived; the folder `reports` of the data directory when empty."),
-    _s("ci_result", Path, None, "The result file of the finished test job of this commit (`suite ci record` writes one), which check P4.2 demands; none "
-       "when empty."),
-    _s("waivers", Path, None, "TOML file of waivers beside those of criteria.toml: who answers, until when, for what does not hold; none when empty."),
+    _s("ci_result", Path, None, "The result file of the finished test job of this commit (`suite ci record` writes one), which check P4.2 demands; "
+       "none when empty."),
+    _s("waivers", Path, None, "TOML file of waivers beside those of criteria.toml: who answers, until when, for what does not hold; none when "
+       "empty."),
     _s("workspace_dir", Path, None, "The folder that file tools work in; the current directory when empty.", identity=True),
     _s("workspace_roots", str, "", "Further folders that file tools work in, separated by colons; none when empty.", identity=True),
     _s("profile", str, "smoke", "Which models run on which hardware (models/profiles.toml).", env="SUITE_PROFILE", identity=True),

@@ -22,6 +22,7 @@ from suite.access.apikey import ApiKeys
 from suite.access.audit import Audit
 from suite.access.checkpoint import FILE as HEAD
 from suite.access.checkpoint import Checkpoint
+from suite.access.exposure import TOLD, exposure
 from suite.access.identify import Door
 from suite.access.key import create_key
 from suite.access.lifecycle import Lifecycle
@@ -231,7 +232,7 @@ class Stack:
 
     def _runbook(self, name: str) -> Any:
         """Execute a runbook against this stack; its kernel is told no more than what it needs to find it."""
-        here = {name: str(getattr(self.settings, name)) for name in ("data_dir", "reports_dir", "waivers", "ci_result") if getattr(self.settings, name)}
+        here = {key: str(value) for key in ("data_dir", "reports_dir", "waivers", "ci_result") if (value := getattr(self.settings, key))}
         return execute(name, {"settings": here}, self.settings, progress=False)
 
     def _jobs(self, memory: Memory) -> list[Job]:
@@ -329,12 +330,11 @@ class Stack:
         r = self.record
         return {"id": r.id, "pid": r.pid, "profile": r.profile, "stage": r.stage, "commit": r.commit, "version": r.version, "started_at": r.started,
                 "starting": self.starting, "smoke": profile(r.profile).smoke, "config": self.settings.digest(), "ports": r.ports,
-                "aliases": [self.gateway.chat_alias, self.gateway.code_alias],
-                "llm_request_timeout": self.settings.llm_request_timeout,
+                "aliases": [self.gateway.chat_alias, self.gateway.code_alias], "llm_request_timeout": self.settings.llm_request_timeout,
                 "expected": {role: self.parts[f"inference-{role}"].expected() for role in ("chat", "code")}, "cwd": r.cwd,
                 "audit_head": list(self.audit.head()), "workspace": str(self.tools.workspace), "data_dir": str(self.data),
-                "watching": watching(self.monitor, self.log), "python": sys.prefix,
-                **{name: self.settings.values()[name] for name in ("prometheus_url", "alertmanager_url", "models_dir", "reports_dir")}}
+                "watching": watching(self.monitor, self.log), "python": sys.prefix, "exposure": exposure(self.settings, self.keys.list()),
+                **{name: self.settings.values()[name] for name in TOLD}}
 
     def _part_facts(self, name: str) -> dict[str, Any]:
         part = self.parts[name]

@@ -25,8 +25,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def lab(home: Path, env: dict[str, str], theme: str = "JupyterLab Light", *flags: str) -> Iterator[str]:
-    """JupyterLab on the folder `home / "work"`; gives its base URL. All that it keeps lies below `home`."""
+def lab(home: Path, env: dict[str, str], theme: str = "JupyterLab Light", *flags: str, program: str = "jupyterlab") -> Iterator[str]:
+    """JupyterLab, or another server `program`, on the folder `home / "work"`; gives its base URL. All that it keeps lies below `home`."""
     settings = {**SETTINGS, "apputils-extension/themes": {"theme": theme}}
     for name, values in settings.items():
         file = home / "lab" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -36,7 +36,7 @@ def lab(home: Path, env: dict[str, str], theme: str = "JupyterLab Light", *flags
     places = {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "share"),
               "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTERLAB_SETTINGS_DIR": str(home / "lab"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
               "JUPYTER_TOKEN": TOKEN}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
+    command = [sys.executable, "-m", program, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
                f"--ServerApp.root_dir={home / 'work'}", "--KernelManager.transport=ipc", *flags]
     with (home / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **env, **places}, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)

@@ -30,6 +30,7 @@ from suite.knowledge.context import tokens
 from suite.knowledge.knowledge import Knowledge
 from suite.knowledge.read import Reader
 from suite.monitoring.log import open_log
+from suite.runbooks.execute import execute
 from suite.serving.catalog import profile
 from suite.serving.random_model import Shape, write
 from suite.serving.request import Request
@@ -255,6 +256,20 @@ def effect_of_rbac(odd: Any, tmp_path: Path) -> bool:
             reason = stack.tools.call("list_files", {"path": "."}, actor="guest_user").decision.reason
             return "RBAC" in reason or "off" in reason
     return may(False) and not may(True)
+
+
+def effect_of_ci_result(odd: Any, tmp_path: Path) -> bool:
+    (tmp_path / "result.json").write_text("{", encoding="utf-8")
+    report = odd.bench.run("phase4_configuration", settings={"ci_result": str(tmp_path / "result.json")})
+    return report.results[1].state == "fail" and "result.json" in report.results[1].why
+
+
+def effect_of_waivers(odd: Any, tmp_path: Path) -> bool:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("['P9.9'.waiver]\nowner = 'kim'\nexpiry = 9000-01-01\nreason = 'r'\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"speaks of 'P9\.9'"):
+        execute("phase2_health", {}, load({"data_dir": str(tmp_path), "waivers": str(mine)}, {}), progress=False)
+    return True
 
 
 def effect_of_port_base(odd: Any, tmp_path: Path) -> bool:
@@ -662,6 +677,8 @@ EFFECTS: dict[str, Callable[[Any, Path], bool]] = {
     "ttl_check_interval": lambda odd, _: soon(lambda: heartbeat(odd)["expiry"]["runs"] >= 2),
     "memory_backup_cron": lambda odd, _: datetime.fromtimestamp(heartbeat(odd)["backup"]["due"]).strftime("%H:%M") == "11:11",
     **alert_effects.EFFECTS,
+    "ci_result": effect_of_ci_result,
+    "waivers": effect_of_waivers,
     "rbac_enabled": effect_of_rbac,
     "security_mode": effect_of_security_mode,
     "approval_workflow_enabled": effect_of_approvals,

@@ -39,11 +39,11 @@ class Condition:
             raise SettingsError(f"A condition in {where} is {row!r} but must be a table with a name.")
         missing, unknown = {"op", "limit", "unit", "reason"} - row.keys(), row.keys() - _KEYS
         if "unit" in missing:
-            raise SettingsError(f"Condition {row['name']!r} in {where} has no unit; name the one of its limit, or write unit = \"\" for a bare number or word.")
+            raise SettingsError(f"Condition {row['name']!r} in {where} has no unit; name that of its limit, or write unit = \"\" for a bare one.")
         if missing:
             raise SettingsError(f"Condition {row['name']!r} in {where} lacks {', '.join(sorted(missing))}; add what is missing.")
         if unknown:
-            raise SettingsError(f"Condition {row['name']!r} in {where} has the unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(_KEYS))}.")
+            raise SettingsError(f"Condition {row['name']!r} in {where} has the unknown key {min(unknown)!r}; known are {', '.join(sorted(_KEYS))}.")
         if not isinstance(row["unit"], str):
             raise SettingsError(f"Condition {row['name']!r} in {where} has unit {row['unit']!r} but a unit is a word.")
         if row["op"] not in OPS:
@@ -60,7 +60,7 @@ class Condition:
             return None if self.optional else False
         if self.op in _ORDER:
             return _number(observed) and _ORDER[self.op](observed, self.limit)
-        same = _kind(observed) is _kind(self.limit) and observed == self.limit
+        same = kind(observed) is kind(self.limit) and observed == self.limit
         return same if self.op == "==" else not same and not _nan(observed)
 
     def margin(self, observed: Any) -> float | None:
@@ -104,6 +104,6 @@ def _nan(value: Any) -> bool:
     return value in ("nan", "inf", "-inf") or (isinstance(value, float) and not math.isfinite(value))
 
 
-def _kind(value: Any) -> type:
+def kind(value: Any) -> type:
     """Numbers compare with numbers only: True is not 1."""
     return float if _number(value) else type(value)

@@ -15,7 +15,7 @@ from suite.checks.condition import Condition
 from suite.checks.looser import Loosened, loosened
 from suite.checks.waiver import KEYS, Waiver, Waivers, read_waivers
 from suite.errors import SettingsError
-from suite.serving.catalog import profiles
+from suite.serving.catalog import profiles as known_profiles
 from suite.settings import package_file
 
 __all__ = ["STATES", "UNIT", "WEIGHTS", "Criteria", "Criterion", "Judgement", "Loosened", "Waiver", "Waivers", "examine", "load", "loosened"]
@@ -44,7 +44,7 @@ class Criterion:
     reason: str
     conditions: tuple[Condition, ...]
     may_not_apply: bool = False
-    waivers: Waivers = Waivers()
+    waivers: Waivers = field(default_factory=Waivers)
     weight: int = 1
     profiles: Mapping[str, Mapping[str, Override]] = field(default_factory=dict)
 
@@ -181,8 +181,9 @@ def _criterion(name: str, table: Mapping[str, Any], where: str) -> Criterion:
     names = [condition.name for condition in conditions]
     if len(set(names)) < len(names):
         raise SettingsError(f"{where} names a condition twice ({', '.join(names)}); give each its own name.")
-    return Criterion(name, table["reason"], conditions, bool(table.get("may_not_apply", False)), _placed(Waivers.from_toml(table, where), conditions, where),
-                     weight, {profile: _overrides(profile, rows, conditions, where) for profile, rows in table.get("profiles", {}).items()})
+    waivers = _placed(Waivers.from_toml(table, where), conditions, where)
+    profiles = {profile: _overrides(profile, rows, conditions, where) for profile, rows in table.get("profiles", {}).items()}
+    return Criterion(name, table["reason"], conditions, bool(table.get("may_not_apply", False)), waivers, weight, profiles)
 
 
 def _placed(waivers: Waivers, conditions: Iterable[Condition], where: str) -> Waivers:
@@ -194,8 +195,8 @@ def _placed(waivers: Waivers, conditions: Iterable[Condition], where: str) -> Wa
 
 def _overrides(profile: str, rows: Mapping[str, Any], conditions: Iterable[Condition], where: str) -> dict[str, Override]:
     """The limits of one profile; each must be one that its condition could have, with a reason."""
-    if profile not in profiles():
-        raise SettingsError(f"{where} has limits for profile {profile!r}, which there is none of; there are {', '.join(profiles())}.")
+    if profile not in known_profiles():
+        raise SettingsError(f"{where} has limits for profile {profile!r}, which there is none of; there are {', '.join(known_profiles())}.")
     by_name, found, where = {condition.name: condition for condition in conditions}, {}, f"{where} for profile {profile!r}"
     for name, row in rows.items():
         if name not in by_name:

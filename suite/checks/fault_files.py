@@ -102,13 +102,12 @@ def move_on(target: Target) -> None:
 
 def move_submodule(target: Target) -> None:
     """Have a submodule at another commit than the one that belongs to it."""
-    other = Scratch(Path(str(target.folder)) / "submodule")
-    url, scratch = str(other.root()), _scratch(target)
-    scratch.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", url, "models/part")
+    other, scratch = Scratch(Path(str(target.folder)) / "submodule"), _scratch(target)
+    scratch.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.root()), "models/part")
     scratch.commit_all("A submodule")
-    inside = Scratch(scratch.root() / "models" / "part")
-    (scratch.root() / "models" / "part" / "README.md").write_text("A later commit of the submodule.\n", encoding="utf-8")
-    inside.commit_all("A later commit of the submodule")
+    inside = target.surroundings.root() / "models" / "part"
+    (inside / "README.md").write_text("A later commit of the submodule.\n", encoding="utf-8")
+    Scratch(inside).commit_all("A later commit of the submodule")
 
 
 def lose_commit(target: Target) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from suite.checks.condition import Condition
+from suite.checks.condition import Condition, kind
 from suite.checks.waiver import Waiver
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Loosened:
                 "waiver": None if self.waiver is None else self.waiver.to_dict()}
 
     def __str__(self) -> str:
-        what = f"{self.id} {self.condition}".rstrip()
-        answer = f" (answered for by {self.waiver.owner} until {self.waiver.expiry}: {self.waiver.reason})" if self.waiver else " (nobody answers for it)"
-        return f"{what}: was {self.old}, is {self.new or 'demanded no longer'}{answer}"
+        what, who = f"{self.id} {self.condition}".rstrip(), self.waiver
+        answer = f"answered for by {who.owner} until {who.expiry}: {who.reason}" if who else "nobody answers for it"
+        return f"{what}: was {self.old}, is {self.new or 'demanded no longer'} ({answer})"
 
 
 def loosened(old: Mapping[str, Criterion], new: Mapping[str, Criterion]) -> list[Loosened]:
@@ -76,8 +76,7 @@ def _changes(was: Condition, now: Condition | None) -> list[tuple[str, str]]:
 
 def _laxer(was: Condition, now: Condition) -> bool:
     """Whether some value could meet the new demand that did not meet the old one."""
-    same = type(was.limit) is type(now.limit) or (not isinstance(was.limit, bool | str) and not isinstance(now.limit, bool | str))
-    if was.unit != now.unit or not same:
+    if was.unit != now.unit or kind(was.limit) is not kind(now.limit):
         return True
     if (was.op, was.limit) == (now.op, now.limit):
         return False

@@ -65,18 +65,26 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def installed(site: Sequence[Path]) -> dict[str, Package]:
-    """The packages in folders such as site-packages by name; of two of one name that in the first folder counts, as for `import`."""
-    found: dict[str, Package] = {}
+def everything(site: Sequence[Path]) -> list[Package]:
+    """All packages in folders such as site-packages, in the order in which `import` looks there."""
+    found = []
     for one in importlib.metadata.distributions(path=[str(folder) for folder in site]):
         about = one.metadata
         name = canonical(about["Name"] or "") if about is not None else ""
-        if name and name not in found:
+        if name:
             place = Path(str(one.locate_file("")))
             folder = Path(str(getattr(one, "_path", place)))
             record = one.read_text("RECORD")
             files = None if record is None else tuple(_recorded(name, place, record))
-            found[name] = Package(name, one.version, folder, files, tuple(one.requires or ()), about["Requires-Python"] or "", _written(folder))
+            found.append(Package(name, one.version, folder, files, tuple(one.requires or ()), about["Requires-Python"] or "", _written(folder)))
+    return found
+
+
+def by_name(packages: Iterable[Package]) -> dict[str, Package]:
+    """The packages by name; of two of one name the first counts, as for `import`."""
+    found: dict[str, Package] = {}
+    for package in packages:
+        found.setdefault(package.name, package)
     return found
 
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from suite.checks import fault_environment as fault
 from suite.checks.check import Check, Observation
 from suite.checks.kernelspec import broken_specs
-from suite.checks.packages import Package, digest, installed, installed_since, integrity, starters
+from suite.checks.packages import Package, by_name, digest, everything, installed_since, integrity, starters
 from suite.checks.phase1_docker import docker
 from suite.checks.phase1_files import FILES
 from suite.checks.requirement import LOCK, drift, python_fits, unmet
@@ -41,7 +41,8 @@ def packages(target: Target, seen: Observation) -> None:
         seen.not_applicable = ELSEWHERE
         return
     seen.values["same_environment"] = host.get("python") == sys.prefix
-    there = installed(around.site())
+    every = everything(around.site())
+    there = by_name(every)
     wrong, reached = unmet(there)
     seen.values |= {"python_fits": python_fits(there, platform.python_version()), "requirements_unmet": len(wrong)}
     seen.note("python", version=platform.python_version(), prefix=sys.prefix, of_the_stack=host.get("python"), packages=len(there),
@@ -49,7 +50,7 @@ def packages(target: Target, seen: Observation) -> None:
     needed = [there[name] for name in sorted(reached)]
     new = installed_since(needed, float(host["started_at"]))
     seen.values["installed_since_start"] = len(new)
-    _whole(list(there.values()), needed, target, seen)
+    _whole(every, needed, target, seen)
     off = drift(there, reached, around.root() / LOCK)
     seen.values["lock_drift"] = None if off is None else len(off)
     seen.note("demands", unmet=wrong[:MOST_SHOWN], installed_since_start=new, lock=None if off is None else off[:MOST_SHOWN])
@@ -160,7 +161,7 @@ def ports(target: Target, seen: Observation) -> None:
         return
     defined = dict(host["ports"])
     seen.values |= {"ports_missing": len((set(PORTS) | set(WATCHING)) - _switched_off(host) - defined.keys())}
-    ours = {int(host["pid"]), *_children(int(host["pid"]))}
+    ours = int(host["pid"])  # a model server in a process of its own listens on no port
     owners = target.surroundings.listeners()
     free, others, nameless = [], [], []
     for part, port in defined.items():
@@ -171,10 +172,10 @@ def ports(target: Target, seen: Observation) -> None:
         who = owners.get(port, set())
         if None in who or not who:
             nameless.append(part)
-        strangers = {pid for pid in who if pid is not None} - ours
+        strangers = {pid for pid in who if pid is not None} - {ours}
         if strangers:
             others.append(part)
-        seen.note("port", part=part, port=port, ours=bool(who & ours), owners=[_named(pid) for pid in strangers])
+        seen.note("port", part=part, port=port, ours=ours in who, owners=[_named(pid) for pid in strangers])
     seen.values |= {"ports_free": len(free), "ports_of_others": len(others), "owners_unknown": len(nameless)}
     seen.note("tried", ports=len(defined), free=free, of_others=others, owner_unknown=nameless)
 
@@ -190,13 +191,6 @@ def _switched_off(host: dict[str, Any]) -> set[str]:
     if watching.get("monitoring_enabled") is False:
         return {"monitoring", "alerts", "dashboard"}
     return {"alerts"} if watching.get("alertmanager_enabled") is False else set()
-
-
-def _children(pid: int) -> set[int]:
-    try:
-        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
-    except psutil.Error:
-        return set()
 
 
 def _busy(address: str, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Phase 4, the part about security: settings hold, and do what they say; recommendations are looked at, not ticked."""
+"""Phase 4: settings hold and do what they say, another job has run the tests, data lies where it should, recommendations are looked at."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from suite.access.mode import MODES, OF_STAGE
+from suite.checks import fault_hardening as hard
+from suite.checks import fault_place as place
 from suite.checks import fault_security as fault
+from suite.checks import fault_tested as job
 from suite.checks.check import Check, Observation
+from suite.checks.fault import WRONG_CHAT
+from suite.checks.phase4_hardening import recommendations
+from suite.checks.phase4_place import places
+from suite.checks.phase4_tested import tested
 from suite.checks.target import Target
 from suite.checks.trace import MARK, marker
 
 SWITCHES = ("rbac_enabled", "approvals_enabled", "rate_limit_enabled", "sandbox_enabled")
 WATCHING = ("monitoring_enabled", "alertmanager_enabled", "loki_retention")
 FLOOD = 200  # calls of one tool by one actor within a few seconds: more than any limit lets through
-EVIL = "evil.example"
-PRIVATE = ("run", "sqlite", "backups", "logs", "vectors", "memory")
 
 
 def settings(target: Target, seen: Observation) -> None:
@@ -39,32 +42,6 @@ def settings(target: Target, seen: Observation) -> None:
         seen.values["high_call"] = status
     seen.values["flood"] = flooded(target)
     seen.values["strange_program"] = _status(target, "execute_python", {"code": "print(1)"}, actor="guest_user")
-
-
-def recommendations(target: Target, seen: Observation) -> None:
-    """P4.4: what the report recommends, each looked at: doors, addresses, files, records."""
-    record = _ours(target, seen)
-    if record is None:
-        return
-    host = record["host"]
-    wrong = {"Authorization": "Bearer wrong"}
-    doors = {part: [target.call("GET", part, "/live", headers=more).status_code for more in (wrong, {"Host": EVIL}, {"Origin": f"http://{EVIL}"})]
-             for part in target.urls}
-    for number, name in enumerate(("opened_by_wrong_token", "opened_by_foreign_host", "opened_by_foreign_origin")):
-        seen.values[name] = sum(found[number] not in (401, 403, 421) for found in doors.values())
-    seen.note("doors", statuses=doors)
-    seen.values["beyond_loopback"] = _beyond_loopback(int(host["pid"]), seen)
-    data = Path(str(host.get("data_dir") or "/none"))
-    if data.is_dir():
-        loose = sorted(str(path.relative_to(data)) for path in _files(data) if path.stat().st_mode & 0o077)
-        seen.values["readable_by_others"] = len(loose)
-        told = [path.name for path in (data / "logs").rglob("*") if path.is_file() and target.token and target.token.encode() in path.read_bytes()]
-        seen.values["token_in_logs"] = len(told)
-        seen.note("files", readable_by_others=loose[:20], token_in=told)
-    whole, why = target.deep("mcp-server")
-    seen.values["audit_whole"] = whole
-    if why:
-        seen.note("audit", reasons=why)
 
 
 @contextmanager
@@ -111,29 +88,15 @@ def _status(target: Target, tool: str, arguments: dict[str, Any], actor: str = "
     return target.call("POST", "mcp-server", f"/tools/{tool}/call", json=arguments, headers={"X-Actor": actor} if actor else {}).status_code
 
 
-def _beyond_loopback(pid: int, seen: Observation) -> int | None:
-    """How many sockets of the host listen on more than this machine; None where its process cannot be looked at."""
-    try:
-        sockets = psutil.Process(pid).net_connections("inet")
-    except psutil.Error as error:
-        seen.note("sockets", reason=f"{type(error).__name__}: {error}")
-        return None
-    open_ones = [f"{row.laddr.ip}:{row.laddr.port}" for row in sockets if row.status == psutil.CONN_LISTEN
-                 and not row.laddr.ip.startswith("127.") and row.laddr.ip != "::1"]
-    seen.note("sockets", beyond_loopback=open_ones)
-    return len(open_ones)
-
-
-def _files(data: Path) -> Iterator[Path]:
-    for name in PRIVATE:
-        for path in (data / name).rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                yield path
-
-
-SECURITY = (
-    Check("P4.1", "The security settings are those of the stage, and each does what it says", 4, "security", 3, fault.ROLES_OFF, settings,
-          (fault.APPROVALS_OFF, fault.LIMITS_OFF, fault.LAX_MODE, fault.UNTOLD_ALERTS, fault.BRIEF_LOG)),
-    Check("P4.4", "The security recommendations hold", 4, "security", 3, fault.OPEN_DOOR, recommendations,
-          (fault.FOREIGN_HOST, fault.LOOSE_FILE, fault.LOGGED_TOKEN, fault.EDITED_AUDIT)),
-)
+SETTINGS = Check("P4.1", "The security settings are those of the stage, and each does what it says", 4, "security", 3, fault.ROLES_OFF, settings,
+                 (fault.APPROVALS_OFF, fault.LIMITS_OFF, fault.LAX_MODE, fault.UNTOLD_ALERTS, fault.BRIEF_LOG))
+TESTED = Check("P4.2", "Another job has run the tests of this commit, and they passed", 4, "security", 2, job.OTHER_COMMIT, tested,
+               (job.WRONG_DIGEST, job.UNFINISHED_JOB, job.FAILING_TEST, job.MISSING_STAGE, job.OWN_WORD), job.finished_job)
+PLACES = Check("P4.3", "Models are those of the catalogue, and data lies where it is safe", 4, "security", 3, place.DAMAGED_MODEL, places,
+               (WRONG_CHAT, place.OPEN_FOLDER, place.MISSING_FOLDER, place.STRANGE_OWNER, place.UNFIT_GROUND, place.OPEN_MODELS, place.MOVED_DATABASE,
+                place.GONE_PROCESS))
+RECOMMENDATIONS = Check("P4.4", "Each security recommendation holds, or somebody answers for it", 4, "security", 3, fault.OPEN_DOOR, recommendations,
+                        (fault.FOREIGN_HOST, hard.FOREIGN_ORIGIN, hard.OPEN_SOCKET, fault.LOOSE_FILE, fault.LOGGED_TOKEN, fault.EDITED_AUDIT,
+                         hard.PLAIN_LINK, hard.OLD_KEY, hard.LOOSE_SETTINGS, hard.OLD_BACKUP, hard.FEWER_RULES, hard.UNREADY_FOR_PROD))
+CHECKS = (SETTINGS, TESTED, PLACES, RECOMMENDATIONS)
+SECURITY = (SETTINGS, RECOMMENDATIONS)

@@ -137,8 +137,8 @@ def _conversation(target: Target) -> Iterator[None]:
 
 
 BACKUP = (
-    Check("P5.7", "The memory's backup comes back whole", 5, "backup", 3, fault.ALTERED_DATABASE, memory_backup,
+    Check("P5.7", "The memory's backup comes back whole", 5, "recoverability", 3, fault.ALTERED_DATABASE, memory_backup,
           (fault.STALE_DATABASE, fault.IDLE_VERIFICATION)),
-    Check("P5.8", "Every vector collection's backup comes back whole", 5, "backup", 3, fault.ALTERED_VECTORS, vector_backup,
+    Check("P5.8", "Every vector collection's backup comes back whole", 5, "recoverability", 3, fault.ALTERED_VECTORS, vector_backup,
           (fault.MISSING_COLLECTION, fault.MISSING_POINTS)),
 )

@@ -71,7 +71,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [
-            (item["name"], f"{_short(item['observed'])} (must be {item['op']} {_short(item['limit'])} {item['unit']}) {_mark(item['met'])}")
+            (item["name"], f"{_short(item['observed'])} (must be {item['op']} {_short(item['limit'])} {item['unit']}) {_mark(item['met'])}"
+             + (f", margin {_short(item['margin'])}" if item.get("margin") is not None else ""))
             for item in self.conditions]
         rows += [(str(item.get("name", "evidence")), _short({key: value for key, value in item.items() if key != "name"}))
                  for item in self.evidence if item not in self.conditions]

@@ -87,7 +87,7 @@ class Scratch:
 
     def commit_all(self, message: str) -> str:
         """Commit whatever is there; gives the commit."""
-        self.git("add", "--all")
+        self.git("add", "--all")  # the folder must be a checkout already
         self.git("-c", "user.name=suite drill", "-c", "user.email=drill@localhost", "-c", "commit.gpgsign=false", "commit", "--quiet",
                  "--no-verify", "--message", message)
         return self.git("rev-parse", "HEAD").strip()

@@ -75,7 +75,7 @@ def read_waivers(path: str | Path) -> dict[str, Waivers]:
     for name, table in tables.items():
         strange = sorted(set(table) - set(KEYS)) if isinstance(table, Mapping) else [name]
         if strange:
-            raise SettingsError(f"{path} [{name}] has {strange[0]!r} but a waivers file holds only {', '.join(KEYS)}; limits belong in criteria.toml.")
+            raise SettingsError(f"{path} [{name}] has {strange[0]!r} but a waivers file holds only {', '.join(KEYS)}; limits are in criteria.toml.")
         found[name] = Waivers.from_toml(table, f"{path} [{name}]")
     return found
 
@@ -89,5 +89,6 @@ def _must(table: Any, where: str) -> Waiver:
     texts = isinstance(table, Mapping) and all(isinstance(table.get(key), str) and table[key].strip() for key in ("owner", "reason"))
     if not texts or type(expiry) is not date or set(table) != _OWN:
         shown = dict(table) if isinstance(table, Mapping) else table
-        raise SettingsError(f"The waiver of {where} is {shown!r} but needs `owner`, `expiry` (a date as 2027-01-31) and `reason`, and nothing else.")
+        wanted = "`owner`, `expiry` (a date as 2027-01-31) and `reason`, and nothing else"
+        raise SettingsError(f"The waiver of {where} is {shown!r} but needs {wanted}.")
     return Waiver(table["owner"], expiry, table["reason"])

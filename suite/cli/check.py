@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def _release(args: argparse.Namespace) -> int:
     from suite.runbooks.release import check_release
     from suite.settings import load
 
+    os.umask(0o077)  # this process hosts the stack and is ours alone, so nothing that it writes is anybody else's to read
     try:
         settings = load()
         done = check_release(args.release, args.stage or settings.stage, settings, reports=args.reports,

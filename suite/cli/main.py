@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from suite import __version__
 from suite.errors import SuiteError
 
-GROUPS = ("stack", "chat", "index", "ask", "memory", "tools", "keys", "approvals", "audit", "check", "drill", "report", "bench", "models", "evaluate",
-          "usage", "kernels", "mcp", "backup", "logs", "silences", "monitoring")
+GROUPS = ("stack", "chat", "index", "ask", "memory", "tools", "keys", "approvals", "audit", "check", "drill", "report", "ci", "bench", "models",
+          "evaluate", "usage", "kernels", "mcp", "backup", "logs", "silences", "monitoring", "schedule")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from suite.cli.signing import add_key_options, key_of
 from suite.cli.terminal import when
 from suite.errors import BadRequest
 
-READING: tuple[str, ...] = ()  # modules that add further verbs: each has `add(verbs)`, which is given the sub-parsers
+READING = ("suite.cli.report_reading",)  # modules that add further verbs: each has `add(verbs)`, which is given the sub-parsers
 START_PAGE = "report.html"
 
 

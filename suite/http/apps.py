@@ -14,6 +14,7 @@ from suite.http.dashboard import DASHBOARD
 from suite.http.guard import Guard
 from suite.http.login import Logins
 from suite.http.problem import add_problems
+from suite.http.short_way import ShortWay
 from suite.monitoring.metric import CONTENT_TYPE
 from suite.monitoring.probe import Part, State, bad, good, guarded
 from suite.monitoring.table import MONITORING
@@ -86,7 +87,7 @@ def _guarded(stack: Served, name: str, app: FastAPI, target: str, logins: Logins
     """The app behind its door; its requests are counted at that target of whoever scrapes."""
     add_problems(app)
     page = {"signed_in": logins.known, "open_paths": dashboard.OPEN} if logins is not None and name == DASHBOARD else {}
-    return Guard(app, name, stack.key.matches, stack.settings.bind, partial(stack.observe, target),
+    return Guard(ShortWay(app), name, stack.key.matches, stack.settings.bind, partial(stack.observe, target),
                  stack.door if name in KNOWING else None, **page)
 
 

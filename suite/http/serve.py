@@ -17,6 +17,7 @@ from suite.errors import PortBusy, StartError
 
 START_SECONDS = 20
 THREADS = 256  # requests that are being answered at once; one that waits for a model holds a thread, and must not hold up a health check
+KEPT_SECONDS = 75  # an idle connection stays: whoever looks every 15 s need not connect anew
 GRACE_SECONDS = 2  # how long open streams may finish when the stack stops
 
 
@@ -70,7 +71,8 @@ class HttpServers:
         Raises StartError when they do not within 20 s.
         """
         for name, (sock, app) in apps.items():
-            config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, ws="none")
+            config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=KEPT_SECONDS,
+                                    timeout_graceful_shutdown=GRACE_SECONDS, ws="none")
             self._servers[name], self._sockets[name], self._addresses[name] = uvicorn.Server(config), sock, sock.getsockname()[:2]
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="suite-http", daemon=True)

@@ -24,6 +24,8 @@ class HostSeries(Collector):
         self._data, self._me = data, psutil.Process()
         self._ended = 0.0  # processor seconds of children that have ended since they were last seen
         self._children: dict[tuple[int, float], float] = {}
+        self._pids: list[int] = []
+        self._kin: list[psutil.Process] = []
         psutil.cpu_percent()  # the first answer is about nothing, each further one about the time since
 
     def collect(self) -> Iterable[Metric]:
@@ -41,7 +43,7 @@ class HostSeries(Collector):
     def _processes(self) -> Iterator[Metric]:
         now: dict[tuple[int, float], float] = {}
         resident = 0
-        for child in self._me.children(recursive=True):
+        for child in self._descendants():
             try:
                 with child.oneshot():
                     spent, held = child.cpu_times(), child.memory_info().rss
@@ -62,6 +64,14 @@ class HostSeries(Collector):
             seconds.add_metric((CHILDREN,), self._ended + sum(now.values()))
             yield seconds
             yield gauge_family("suite_process_threads", self._me.num_threads())
+
+
+    def _descendants(self) -> list[psutil.Process]:
+        """All children and theirs. To find them each process of the machine is read, so that is done only when one has begun or ended."""
+        pids = psutil.pids()
+        if pids != self._pids:
+            self._pids, self._kin = pids, self._me.children(recursive=True)
+        return self._kin
 
 
 class GpuSeries(Collector):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from suite.errors import SuiteError
+from suite.monitoring.exposition import text
 from suite.monitoring.probe import State
 from suite.monitoring.table import counter, counter_family, gauge_family, histogram, histogram_family
 
@@ -59,10 +60,10 @@ class Metrics:
 
     def exposition(self, job: str) -> bytes:
         """All series of a target in Prometheus' text format; its media type is `CONTENT_TYPE`."""
-        began, families = time.monotonic(), list(self.registry(job).collect())
+        began, families = time.monotonic(), self._collected(job)
         if began >= self._seen.get(job, (began, []))[0]:  # one that began before another, and ended after it, must not stand for it
             self._seen[job] = (began, families)
-        return generate_latest(_Given(families))  # type: ignore[arg-type]  # it asks for collect() alone
+        return text(families)
 
     def seen(self, job: str, since: float) -> list[Metric] | None:
         """What `exposition` last gave, unless it began before that moment (time.monotonic): who asked for it need not read its text."""
@@ -74,20 +75,18 @@ class Metrics:
         merged: dict[str, Metric] = {}
         for job in self.jobs():
             where = {"job": job, "instance": address(job)}
-            for family in self.registry(job).collect():
+            for family in self._collected(job):
                 into = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 into.samples += [Sample(one.name, {**one.labels, **where}, one.value) for one in family.samples]
-        return generate_latest(_Given(list(merged.values())))  # type: ignore[arg-type]
+        return text(merged.values())
 
 
-class _Given:
-    """Families that were collected before."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        return self._families
+    def _collected(self, job: str) -> list[Metric]:
+        """The families of a target, without the moments at which its series began: a quarter of all samples, and nobody asks for them."""
+        families = list(self.registry(job).collect())
+        for family in families:
+            family.samples = [one for one in family.samples if not one.name.endswith("_created")]
+        return families
 
 
 class ReadySeries(Collector):
@@ -147,10 +146,10 @@ def _like_llama_server(stats: dict[str, Any]) -> Iterator[Metric]:
         ("requests_processing", "Replies that are being written.", stats["busy"]),
         ("requests_deferred", "Requests that wait for their turn.", stats["waiting"]),
     ]
-    for name, text, value in counters:
-        yield CounterMetricFamily(f"llamacpp:{name}", text, value)
-    for name, text, value in gauges:
-        yield GaugeMetricFamily(f"llamacpp:{name}", text, value)
+    for name, says, value in counters:
+        yield CounterMetricFamily(f"llamacpp:{name}", says, value)
+    for name, says, value in gauges:
+        yield GaugeMetricFamily(f"llamacpp:{name}", says, value)
 
 
 def _of_our_own(stats: dict[str, Any]) -> Iterator[Metric]:

@@ -8,16 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Protocol
 
-import httpx
-
+from suite.monitoring.ask import Asker
 from suite.monitoring.metric import CONTENT_TYPE, Metrics
 from suite.monitoring.sample import Sample
 
 SECONDS = 5.0  # a target that has not answered by then is down
 MOST_IN_FAMILY = 2_000  # samples of one metric of one target; more is a label with values without end
 STALE = math.nan
+Labels = tuple[tuple[str, str], ...]
 log = logging.getLogger("suite.monitoring")
 
 
@@ -69,9 +70,10 @@ class Scraper:
         self.targets, self.interval = tuple(targets), interval
         self._metrics, self._stores, self._then, self._clock = metrics, tuple(stores), then, clock
         self._states: dict[str, Scraped] = {}
-        self._known: dict[str, set[tuple[str, tuple[tuple[str, str], ...]]]] = {}
+        self._known: dict[str, set[tuple[str, Labels]]] = {}
+        self._labels: dict[str, dict[tuple[str, ...], Labels]] = {}
         self._refused: set[tuple[str, str]] = set()
-        self._client = httpx.Client(timeout=SECONDS, trust_env=False)
+        self._asker = Asker(SECONDS)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="suite-scrape", daemon=True)
         self._turn = threading.Lock()
@@ -85,7 +87,7 @@ class Scraper:
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(2 * SECONDS)
-        self._client.close()
+        self._asker.close()
 
     def states(self) -> list[Scraped]:
         """How each target was found last; those that were not looked at yet are left out."""
@@ -125,23 +127,29 @@ class Scraper:
 
     def _ask(self, target: Target, began: float) -> tuple[list[Sample], str]:
         try:
-            response = self._client.get(target.url)
-        except httpx.HTTPError as error:
+            status, media_type = self._asker.get(target.url)
+        except (OSError, HTTPException) as error:
             return [], f"{target.url} does not answer ({type(error).__name__}: {error})"
-        if response.status_code != 200 or response.headers.get("content-type") != CONTENT_TYPE:
-            return [], f"{target.url} answers with status {response.status_code} and {response.headers.get('content-type', 'no type')}"
+        if status != 200 or media_type != CONTENT_TYPE:
+            return [], f"{target.url} answers with status {status} and {media_type or 'no type'}"
         families = self._metrics.seen(target.job, began)
         if families is None:
             return [], f"{target.url} is answered by somebody else than {target.job}"
-        return [sample for family in families for sample in self._samples(target, family)], ""
+        known, self._labels[target.job] = self._labels.get(target.job, {}), {}
+        return [sample for family in families for sample in self._samples(target, family, known)], ""
 
-    def _samples(self, target: Target, family: Any) -> list[Sample]:
+    def _samples(self, target: Target, family: Any, known: dict[tuple[str, ...], Labels]) -> list[Sample]:
+        """A family's samples with the labels of this scraper; `known` has those of the round before, for to make them takes longest."""
         if len(family.samples) > MOST_IN_FAMILY:
             if (target.job, family.name) not in self._refused:
                 log.error("%s of %s has %d series and is not kept: one of its labels has values without end", family.name, target.job,
                           len(family.samples))
                 self._refused.add((target.job, family.name))
             return []
-        where = {"job": target.job, "instance": target.instance}
-        return [Sample(one.name, tuple(sorted({**one.labels, **where}.items())), float(one.value)) for one in family.samples
-                if not one.name.endswith("_created")]
+        where, now, made = {"job": target.job, "instance": target.instance}, self._labels[target.job], []
+        for one in family.samples:
+            key = (one.name, *one.labels, *one.labels.values())
+            labels = known.get(key) or tuple(sorted({**one.labels, **where}.items()))
+            now[key] = labels
+            made.append(Sample(one.name, labels, float(one.value)))
+        return made

@@ -9,5 +9,6 @@ from suite.panels.gpu import gpu
 from suite.panels.logs import logs
 from suite.panels.memory import memory
 from suite.panels.overview import overview
+from suite.panels.runs import runs
 
-__all__ = ["alerts", "approvals", "audit", "gpu", "logs", "memory", "overview"]
+__all__ = ["alerts", "approvals", "audit", "gpu", "logs", "memory", "overview", "runs"]

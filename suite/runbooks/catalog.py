@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from suite.checks import phase1, phase2, phase3, phase4, phase5, phase5_tool
+from suite.checks import (
+    phase1,
+    phase2,
+    phase3,
+    phase4,
+    phase5,
+    phase5_embedding,
+    phase5_golden,
+    phase5_indexing,
+    phase5_speed,
+    phase5_tool,
+)
 from suite.checks.check import Check
 from suite.errors import NotFound
 
+PHASE5 = (*phase5_indexing.INDEXING, *phase5_golden.GOLDEN, *phase5_embedding.EMBEDDING, *phase5_tool.TOOL, *phase5_speed.SPEED, *phase5.BACKUP)
+
 RUNBOOKS: dict[str, tuple[Check, ...]] = {
     "phase1_environment": phase1.CHECKS, "phase2_health": phase2.CHECKS, "phase3_monitoring": phase3.CHECKS,
-    "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
+    "phase4_configuration": phase4.CHECKS, "phase5_validation": PHASE5, "backup": phase5.BACKUP, "restore_drill": phase5.BACKUP[::-1],
     "review_security": (*(check for check in phase2.CHECKS if check.id == "P2.2"), *phase4.SECURITY, *phase5_tool.TOOL),
     "release": (),  # shows what the phases have found
 }

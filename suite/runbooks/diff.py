@@ -67,8 +67,8 @@ class Difference:
 
     @property
     def worse(self) -> bool:
-        """Whether anything holds less than before: a state, a figure beyond noise, a looser limit, a check that is gone, or an unexplained change."""
-        return bool(self.removed or self.unexplained or any(change.worse for change in self.changes) or any(limit.looser for limit in self.limits)
+        """Whether anything holds less than before: a state, a figure beyond noise, a looser limit, or a check that is gone."""
+        return bool(self.removed or any(change.worse for change in self.changes) or any(limit.looser for limit in self.limits)
                     or any(drift.judged == "worse" for drift in self.drifts))
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:

@@ -14,10 +14,11 @@ import psutil
 
 from suite.checks.check import now
 from suite.monitoring.gpu import gpus
+from suite.runbooks.scrub import scrub
 from suite.text.secret import masked_text
 
 FINISHED, CRASHED, TIMED_OUT, NOT_RUN = "finished", "crashed", "timed-out", "not-run"
-LAST = 2000  # characters of the last output that are kept
+LAST, WORDS = 2000, 8000  # characters that are kept of the last output, and of what the process said: a dump of its threads is long
 SECONDS = 0.5  # between two looks at a kernel's memory
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 
@@ -98,7 +99,7 @@ def capsule(index: int, title: str, cells: list[Mapping[str, Any]], code: int | 
     killed = pulse.oom_kills() if pulse is not None else None
     return {
         "at": now(), "cell": index, "title": title, "exit": code, "how": _how(code, killed), "last_output": _last_output(cells[:index + 1]),
-        "stderr": masked_text(stderr)[-LAST:],
+        "stderr": scrub(masked_text(stderr))[-WORDS:],
         "memory": {"kernel_last": pulse.last if pulse else None, "kernel_peak": pulse.peak if pulse else None, "machine_total": memory.total,
                    "machine_available": memory.available, "swap_free": swap.free, "oom_kills": killed},
         "gpu": [{"index": card.index, "name": card.name, "total": card.total, "used": card.used, "free": card.free} for card in gpus()],

@@ -70,9 +70,12 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None, settings: Se
 
 def declared_by(name: str) -> list[str]:
     """The parameters that a runbook declares."""
-    import papermill
+    return list(_given(package_file(f"runbooks/{name}.ipynb"), name, {})[0])
 
-    return list(papermill.inspect_notebook(_literal(package_file(f"runbooks/{name}.ipynb"))))
+
+def refuse_wrong(name: str, parameters: Mapping[str, Any]) -> None:
+    """Look at parameters before anything is begun. Raises BadRequest for one that the runbook does not declare or take, or that holds a secret."""
+    _given(package_file(f"runbooks/{name}.ipynb"), name, parameters)
 
 
 def _given(source: Path, name: str, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from suite.runbooks.final_page import rows, state
 from suite.runbooks.final_words import Words
 
+CLEAN = hashlib.sha256(b"").hexdigest()  # of no difference
 _GATE_STATES = {"pass", "fail", "not-run"}
 
 
@@ -28,10 +30,15 @@ def percent(value: float | None, words: Words) -> str:
 
 def _when(results: Mapping[str, Any], words: Words) -> str:
     facts = results["facts"]
-    commit = str(facts.get("commit") or "–")[:12] + (f" ({words('dirty')})" if facts.get("dirty_diff_sha256") else "")
+    commit = str(facts.get("commit") or "–")[:12] + (f" ({words('dirty')})" if _dirty(facts) else "")
     pairs = [(words("stage"), results["stage"]), (words("profile"), facts.get("profile") or "–"), (words("commit"), commit),
              (words("from_to"), f"{_minute(facts.get('started_at'))} – {_minute(facts.get('ended_at'))} UTC")]
     return " · ".join(f"{escape(name)} <b>{escape(str(value))}</b>" for name, value in pairs)
+
+
+def _dirty(facts: Mapping[str, Any]) -> bool:
+    """Whether the checkout had changes that no commit holds."""
+    return str(facts.get("commit")).endswith("-dirty") or facts.get("dirty_diff_sha256") not in (None, "", CLEAN)
 
 
 def _minute(moment: Any) -> str:

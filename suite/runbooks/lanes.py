@@ -15,7 +15,7 @@ from suite.checks.result import Result
 from suite.errors import RunFailed, SettingsError, SuiteError
 from suite.runbooks.catalog import RUNBOOKS
 from suite.runbooks.ending import NOT_RUN
-from suite.runbooks.execute import Ways, declared_by, execute, undeclared
+from suite.runbooks.execute import Ways, declared_by, execute, refuse_wrong, undeclared
 from suite.runbooks.expected import PHASES, RESTS_ON
 from suite.runbooks.report import Report
 from suite.settings import Settings, package_file
@@ -65,13 +65,16 @@ def known(runbook: str) -> bool:
 
 
 def share_out(parameters: Mapping[str, Any], runbooks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """For each runbook those of the parameters that it declares. Raises BadRequest for one that none of them declares."""
+    """For each runbook those of the parameters that it declares. Raises BadRequest for one that none declares, or that cannot be used."""
     declared = {runbook: declared_by(runbook) for runbook in runbooks if known(runbook)}
     everything = list(dict.fromkeys(name for names in declared.values() for name in names))
     for key in parameters:
         if key not in everything:
             raise undeclared(key, everything, "The release")
-    return {runbook: {key: value for key, value in parameters.items() if key in names} for runbook, names in declared.items()}
+    shared = {runbook: {key: value for key, value in parameters.items() if key in names} for runbook, names in declared.items()}
+    for runbook, own in shared.items():
+        refuse_wrong(runbook, own)
+    return shared
 
 
 def run_phases(plan: Plan, asked: Sequence[str], ended: Callable[[dict[str, Any], Report | None], None], finished: Sequence[str] = ()) -> None:

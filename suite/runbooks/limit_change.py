@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.runbooks.margin import conditions, number
-
-_UPPER, _LOWER = ("<", "<="), (">", ">=")
+from suite.checks.condition import Condition
+from suite.checks.criteria import Criterion, loosened
+from suite.runbooks.margin import conditions
 
 
 @dataclass(frozen=True)
@@ -24,34 +24,16 @@ class LimitChange:
 
 def changed_limits(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[LimitChange]:
     """The conditions of one check that are demanded otherwise, or no longer; nothing where one of the two was not judged."""
-    first, second = ({item["name"]: item for item in conditions(check)} for check in (before, after))
-    if not first or not second:
+    was, now = _demanded(before), _demanded(after)
+    if not was.conditions or not now.conditions:
         return []
-    found = []
-    for name, item in first.items():
-        now = second.get(name)
-        if now is None:
-            found.append(LimitChange(before["id"], name, _demand(item), "no longer demanded", True))
-        elif _key(item) != _key(now):
-            found.append(LimitChange(before["id"], name, _demand(item), _demand(now), _looser(item, now)))
-    found += [LimitChange(after["id"], name, "not demanded", _demand(item), False) for name, item in second.items() if name not in first]
-    return found
+    laxer = {row.condition for row in loosened({was.id: was}, {was.id: now})}
+    first, second = ({row.name: row.demand() for row in each.conditions} for each in (was, now))
+    changed = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    return [LimitChange(was.id, name, first.get(name, "not demanded"), second.get(name, "no longer demanded"), name in laxer) for name in changed]
 
 
-def _key(item: Mapping[str, Any]) -> tuple[Any, ...]:
-    return item["op"], type(item["limit"]) is bool, item["limit"], item["unit"]
-
-
-def _demand(item: Mapping[str, Any]) -> str:
-    return f"{item['op']} {item['limit']} {item['unit']}".rstrip()
-
-
-def _looser(was: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    old, new = number(was["limit"]), number(now["limit"])
-    if old is None or new is None or was["unit"] != now["unit"]:
-        return True
-    for side, sign in ((_UPPER, 1.0), (_LOWER, -1.0)):
-        if was["op"] in side and now["op"] in side:
-            further = sign * (new - old)
-            return further > 0 or (further == 0 and was["op"] == side[0] and now["op"] == side[1])
-    return True
+def _demanded(check: Mapping[str, Any]) -> Criterion:
+    """What was demanded of a check, as far as its record tells: not whether a condition might have been skipped."""
+    rows = tuple(Condition(item["name"], item["op"], item["limit"], item["unit"], "as recorded") for item in conditions(check))
+    return Criterion(check["id"], "as recorded", rows)

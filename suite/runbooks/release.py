@@ -149,6 +149,7 @@ def _stack(start: Callable[..., Opened] | None, settings: Settings, parameters: 
         yield None, ""
         return
     own = {row.name: getattr(settings, row.name) for row in TABLE if settings.source[row.name] != "default" and row.name != "profile"}
+    before = time.time()
     try:
         bench = start(settings.profile, **own | {"data_dir": str(settings.data_dir)})
     except SuiteError as error:
@@ -156,10 +157,12 @@ def _stack(start: Callable[..., Opened] | None, settings: Settings, parameters: 
         return
     target = bench.target()
     try:
+        ours = bench.hosting and float((facts.stack(target).get("host") or {}).get("started_at", before)) >= before
         yield target, ""
     finally:
         target.close()
-        bench.stop()
+        if ours:  # a stack that somebody else has started goes on, in this process too
+            bench.stop()
 
 
 def _conduct(book: journal.Journal, settings: Settings, criteria: limits.Criteria, given: Mapping[str, Mapping[str, Any]], asked: Sequence[str],

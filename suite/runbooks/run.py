@@ -12,6 +12,7 @@ from suite.checks import criteria as limits
 from suite.checks.check import Check, not_run, now, perform
 from suite.checks.criteria import Criteria
 from suite.checks.drill import proven
+from suite.checks.phase4_hardening import listed
 from suite.checks.result import MIME, SATISFIED, Result
 from suite.checks.target import WATCHING, ExpectedModel, Target, read_urls
 from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
@@ -103,6 +104,25 @@ class Run:
         note = "" if rows else "No check of this run had a snapshot restored, so nobody knows how much would be lost."
         return View(render.table(columns, rows, title="How much would be lost, and for how long", note=note),
                     f"{render.text_table(columns, rows)}\n{note}".rstrip())
+
+    def recommendations(self) -> View:
+        """The list of P4.4: each recommendation with its state, what was seen, and who answers for one that is waived."""
+        rows = [row for result in self.results() for row in listed(result)]
+        columns = ["recommendation", "state", "seen", "why"]
+        note = "" if rows else "P4.4 was not performed, or this stack is of another make; nobody has looked at a recommendation."
+        return View(render.table(columns, rows, title="Recommendations", note=note), f"{render.text_table(columns, rows)}\n{note}".rstrip())
+
+    def waits(self) -> View:
+        """How long users waited, as the checks that time them found it: least, median, 95th percentile with its interval, and most."""
+        found = [(result.id, item) for result in self.results() for item in result.evidence if item.get("name") == "seconds" and item.get("n")]
+        rows = [[name, item.get("state") or item.get("route"), *(item.get(key) for key in ("n", "min", "p50", "p95", "low", "high", "max"))]
+                for name, item in found]
+        columns = ["check", "what", "n", "least, s", "median, s", "p95, s", "p95 at least, s", "p95 at most, s", "most, s"]
+        note = "The interval is by order statistics, 95 % on either side; None where the number of answers is too small to say." if rows else \
+            "No check of this run timed an answer."
+        bars = [(f"{row[0]} {row[1]}, {which}", row[at]) for row in rows for which, at in (("median", 4), ("most", 8))]
+        drawn = render.bars(bars, "s", "Waiting") if bars else ""
+        return View(drawn + render.table(columns, rows, note=note), f"{render.text_table(columns, rows)}\n{note}")
 
     def finish(self) -> View:
         """Show the verdict; stop the stack when this run started it.

@@ -158,7 +158,7 @@ def test_a_value_of_another_kind_or_no_real_number_meets_no_limit(op: str, limit
 
 def test_the_packaged_limits_load_and_a_parameter_replaces_the_limit_that_names_it() -> None:
     limits = load(parameters={"budget_s": 7.0})
-    assert list(limits) == [*(f"P2.{number}" for number in range(1, 10)), *(f"P3.{number}" for number in range(1, 7)), "P4.1", "P4.4", "P5.4", "P5.7", "P5.8"]
+    assert list(limits) == [*(f"P2.{number}" for number in range(1, 10)), *(f"P3.{number}" for number in range(1, 7)), "P4.1", "P4.2", "P4.3", "P4.4", "P5.4", "P5.7", "P5.8"]
     assert {row.name: row.limit for row in limits["P2.1"].conditions}["slowest_part"] == 7.0
     assert all(row.reason for name in limits for row in limits[name].conditions)
 

@@ -52,7 +52,7 @@ def test_drill_proves_all_nine_red_each_on_a_stack_of_its_own(tmp_path: Path, ca
     printed = capsys.readouterr()
     rows = json.loads(printed.out)["rows"]
     assert [row["id"] for row in rows if not row["red"]] == [], printed.err
-    assert status == 0 and len(rows) == 9 and all(set(row) == {"id", "fault", "red", "at"} for row in rows)
+    assert status == 0 and len(rows) == 9 and all(set(row) == {"id", "fault", "red", "at", "code", "on"} for row in rows)
     assert set(proven(tmp_path / "data" / "reports")) == {row["id"] for row in rows}
 
 

@@ -152,6 +152,7 @@ def test_what_changed_although_nothing_else_did_is_told() -> None:
     found = diff(made.release("a"), made.release("b", {"P2.4": STATES["fail"]}))
     assert [(one.check, one.condition, one.before, one.after) for one in found.unexplained] == [("P2.4", "", "pass", "fail"), ("P2.4", "broken", 0, 1)]
     assert ("unexplained", "P2.4 broken", "0", "1", "code, inputs and environment are the same") in found.rows()
+    assert not diff(made.release("a", {"P2.4": STATES["not-run"]}), made.release("b")).worse, "better without a cause is told, and is not worse"
     quiet = diff(made.release("a"), made.release("b", {"P2.4": made.check("P2.4", {"slowest": 0.6})}))
     assert quiet.unexplained == () and len(quiet.drifts) == 1, "a measured figure moves by itself"
     values = [1.0, 1.01, 0.99, 1.0, 1.02, 1.0, 1.5]

@@ -37,7 +37,8 @@ def result(name: str, state: str = "pass", **more: Any) -> Result:
     check = next(check for check in CHECKS if check.id == name)
     moment = (NOW - timedelta(minutes=5)).isoformat()
     evidence = [{"name": condition, "observed": 0, "op": "==", "limit": 0, "unit": "", "met": True} for condition in CONDITIONS.get(name, ())]
-    evidence += [{"name": state, "reason": more.pop("reason", "made")}] if state in ("not-run", "not-applicable") else []
+    reason = more.pop("reason", "made")
+    evidence += [{"name": state, "reason": reason}] if state in ("not-run", "not-applicable") else []
     found = Result(name, check.title, check.phase, check.category, state, {"value": 0, "unit": "", "n": 1}, {}, None, tuple(evidence), moment, moment)
     return replace(found, **more)
 
@@ -183,12 +184,12 @@ def test_on_smoke_only_what_says_itself_that_nothing_there_can_make_it_pass_is_e
     def with_ci(state: str, reason: str, smoke: bool = True) -> Any:
         return judge([result("P4.2", state, reason=reason) if one.id == "P4.2" else one for one in all_in()], smoke=smoke)
 
-    found = with_ci("not-run", "CI_RESULT names no file")
+    found = with_ci("not-run", "no job's result is named")
     assert found.verdict == REHEARSAL and found.excused == ("P4.2",) and "P4.2 could not pass here" in found.line
     assert gate(found, "ci_green")["state"] == "not-run"
     assert with_ci("not-run", "The kernel died in cell 3").verdict == NOT_READY
-    assert with_ci("fail", "CI_RESULT").verdict == NOT_READY
-    assert with_ci("not-run", "CI_RESULT names no file", smoke=False).verdict == NOT_READY
+    assert with_ci("fail", "no job's result is named").verdict == NOT_READY
+    assert with_ci("not-run", "no job's result is named", smoke=False).verdict == NOT_READY
 
 
 def test_what_was_not_verified_is_said_sentence_by_sentence() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from suite.checks.check import Check, Observation, perform
 from suite.checks.condition import Condition
-from suite.checks.criteria import Criterion, Waiver
+from suite.checks.criteria import Criterion, Waiver, Waivers
 from suite.checks.fault import Fault
 from suite.runbooks.seal import seal
 from suite.runbooks.sign import load_key, make_key
@@ -37,7 +37,7 @@ def criterion(name: str, limit: float = 3.0, waiver: Waiver | None = None) -> Cr
     """Four conditions: a yes, a count, an upper and a lower limit."""
     rows = (Condition("ready", "==", True, "", "It must say so."), Condition("broken", "==", 0, "parts", "None may be."),
             Condition("slowest", "<=", limit, "s", "Whoever waits longer gives up."), Condition("free", ">=", 20.0, "GB", "Room for a day.", optional=True))
-    return Criterion(name, f"What {name} is for.", rows, True, waiver)
+    return Criterion(name, f"What {name} is for.", rows, True, Waivers(waiver), 2)
 
 
 def check(name: str, values: Mapping[str, Any] | None = None, *, limit: float = 3.0, waiver: Waiver | None = None,
