@@ -328,6 +328,15 @@ def test_an_edited_ledger_is_found(name: str, archive: Archive) -> None:
     assert not found.ok and any(sentence in doubt for doubt in found.doubts), found
 
 
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("an edited verdict", "Line 2 of the ledger was changed"), ("a damaged line", "Line 2 of the ledger cannot be read"),
+    ("reordered releases", "Line 2 of the ledger does not follow"), ("a removed first release", "does not list it: its line was removed")])
+def test_it_is_found_by_whoever_looks_at_one_release_beside_it_too(name: str, sentence: str, archive: Archive) -> None:
+    LEDGER[name][0](archive)
+    found = verify(next(archive.reports.glob("*-R1")))
+    assert not found.ok and any(sentence in doubt for doubt in found.doubts), found
+
+
 def test_a_ledger_that_was_signed_anew_is_found_by_the_key_or_the_head(archive: Archive, tmp_path: Path) -> None:
     ours, head = archive.key.public, ledger.read(archive.reports).head
     shutil.rmtree(release(archive))
