@@ -348,6 +348,13 @@ def test_a_ledger_that_was_signed_anew_is_found_by_the_key_or_the_head(archive: 
     assert any("sealed at another place in the ledger" in doubt for doubt in last.doubts), last
 
 
+def test_a_ledger_signed_by_another_key_than_its_reports_is_found(archive: Archive, tmp_path: Path) -> None:
+    forged(archive, lambda rows: None, tmp_path / "theirs.pem")
+    assert verify(archive.reports).ok  # as a chain it is one
+    found = verify(release(archive))
+    assert any("The report and its line in the ledger are signed by different keys." in doubt for doubt in found.doubts), found
+
+
 def test_a_removed_last_release_is_found_by_the_head_that_was_kept_and_else_it_is_said_that_nobody_looked(archive: Archive) -> None:
     head = ledger.read(archive.reports).head
     shutil.rmtree(next(archive.reports.glob("*-R3")))

@@ -17,7 +17,8 @@ from release_stage import Archive
 from suite.runbooks import ledger
 from suite.runbooks.archive import ATTESTATION, ENVIRONMENT
 from suite.runbooks.digest import of_file
-from suite.runbooks.envelope import sealed
+from suite.runbooks.envelope import pae, sealed
+from suite.runbooks.statement import RUN, TEST_RESULT
 from suite.runbooks.verify import verify
 
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "x", "\ud800", [], [[]], [None], {}, {"x": None}, "P2.1", "a" * 64])
@@ -62,7 +63,7 @@ def altered(archive: Archive, place: Path, name: str, change: Callable[[Any], An
 
 
 @pytest.mark.parametrize("name", [ATTESTATION, ENVIRONMENT, "results.json", "phase2_health.ipynb"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(data=st.data())
 def test_an_odd_value_anywhere_is_never_more_than_a_doubt(name: str, archive: Archive, tmp_path: Path, data: st.DataObject) -> None:
     shutil.rmtree(tmp_path / "copy", ignore_errors=True)
@@ -75,6 +76,28 @@ def test_an_odd_value_anywhere_is_never_more_than_a_doubt(name: str, archive: Ar
     found = verify(place)
     assert all(isinstance(doubt, str) and doubt for doubt in found.doubts) and isinstance(repr(found), str)
     json.dumps(found.to_dict())
+
+
+@pytest.mark.parametrize("name", [ATTESTATION, ENVIRONMENT])
+@pytest.mark.parametrize("change", [{"predicateType": TEST_RESULT}, {"predicateType": RUN}, {"predicateType": "https://slsa.dev/provenance/v1"},
+                                    {"_type": "https://in-toto.io/Statement/v0.1"}])
+def test_a_signed_statement_of_another_kind_is_none(name: str, change: dict[str, str], archive: Archive, tmp_path: Path) -> None:
+    if change.get("predicateType") == (TEST_RESULT if name == ATTESTATION else RUN):
+        change = {"_type": "https://in-toto.io/Statement/v2"}
+    place = shutil.copytree(next(archive.reports.glob("2*-R1")), tmp_path / "copy")
+    altered(archive, place, name, lambda body: {**body, **change})
+    assert any(f"{name} holds no statement of the kind" in doubt for doubt in verify(place).doubts)
+
+
+def test_a_signed_payload_of_another_type_is_none(archive: Archive, tmp_path: Path) -> None:
+    place = shutil.copytree(next(archive.reports.glob("2*-R1")), tmp_path / "copy")
+    envelope = json.loads((place / ATTESTATION).read_bytes())
+    signature = archive.key.sign(pae("application/json", base64.b64decode(envelope["payload"])))
+    envelope |= {"payloadType": "application/json", "signatures": [{"sig": base64.b64encode(signature).decode()}]}
+    (place / ATTESTATION).write_text(json.dumps(envelope), encoding="utf-8")
+    found = verify(place)
+    assert any(f"{ATTESTATION} holds no statement of the kind" in doubt for doubt in found.doubts)
+    assert not any("is not signed" in doubt for doubt in found.doubts)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
