@@ -63,7 +63,7 @@ def run_list(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": [row.to_dict() for row in found], "unfinished": [str(path) for path in half]}, ensure_ascii=False))
         return 0
     rows = [[row.n, when(row.at), row.release, row.stage, row.verdict, "" if row.lowest is None else f"{row.lowest:.0%}",
-             row.path.name + (" (pruned)" if row.pruned else "")] for row in found]
+             row.path.name + (" (pruned)" if row.pruned else "") + (" (sealed afterwards)" if row.sealed == "afterwards" else "")] for row in found]
     print(render.text_table(("n", "sealed", "release", "stage", "verdict", "lowest", "folder"), rows))
     for path in half:
         print(f"not sealed: {path.name}")

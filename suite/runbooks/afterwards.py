@@ -18,6 +18,7 @@ from suite.runbooks.archive import CRITERIA, GATES, PARTIAL, RESULTS
 from suite.runbooks.catalog import checks_of
 from suite.runbooks.digest import cells, text
 from suite.runbooks.expected import absent, planned
+from suite.runbooks.final import write_html, write_report
 from suite.runbooks.gates import load_rules
 from suite.runbooks.parameters import parameters_of
 from suite.runbooks.readiness import Source, assess
@@ -50,6 +51,8 @@ def seal_notebook(notebook: Path, reports: Path, key: SigningKey, release: str =
             shutil.copyfile(notebook, folder / f"{name}.ipynb")
             results = _results(body, name, folder / f"{name}.ipynb", criteria, facts, release, stage)
             disk.write_whole(folder / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            write_html(folder / f"{name}.ipynb")
+            write_report(results, folder)
             return seal(folder, reports, key, sealed_as=statement.AFTERWARDS)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

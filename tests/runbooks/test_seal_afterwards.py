@@ -16,7 +16,7 @@ from release_stage import Archive, edited_json
 from suite.errors import BadRequest
 from suite.runbooks import archive as shelf
 from suite.runbooks import statement
-from suite.runbooks.afterwards import seal_notebook
+from suite.runbooks.afterwards import ALONE, seal_notebook
 from suite.runbooks.verify import verify
 from suite.settings import package_file
 
@@ -45,6 +45,7 @@ def test_it_is_archived_as_it_is_and_says_that_it_was_sealed_afterwards(executed
     assert found.ok, found
     assert found.facts["sealed"] == "afterwards" and statement.NOT_AT_ONCE in found.notes and found.facts["verdict"] == "NOT READY"
     assert (sealed.path / "phase2_health.ipynb").read_bytes() == executed.read_bytes()
+    assert ALONE in (sealed.path / "report.html").read_text(encoding="utf-8") and (sealed.path / "phase2_health.html").is_file()
     results = shelf.results(sealed.path)
     states = {row["id"]: row["state"] for row in results["checks"]}
     assert len(states) == 33 and states["P2.5"] == "fail" and states["P2.4"] == "pass"
