@@ -136,3 +136,15 @@ def test_a_key_and_its_passphrase_come_by_descriptors(archive: Archive, capsys: 
     assert "is locked with a passphrase; give it with --passphrase-fd" in capsys.readouterr().err
     assert main(["report", "key", "--key", str(tmp_path / "locked.pem"), "--passphrase-fd", "999"]) == 2
     assert "cannot be read from file descriptor 999" in capsys.readouterr().err
+
+
+def test_at_a_terminal_the_passphrase_is_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_key(tmp_path / "locked.pem", "correct horse")
+    asked: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or "correct horse")
+    assert answer(capsys, "key", "--key", str(tmp_path / "locked.pem"))["id"] == load_key(tmp_path / "locked.pem", "correct horse").public.id
+    assert asked == ["Passphrase of the signing key: "]
+    make_key(tmp_path / "open.pem")
+    answer(capsys, "key", "--key", str(tmp_path / "open.pem"))
+    assert len(asked) == 1  # an open one needs none

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from release_stage import Archive
+from release_stage import ODD, Archive, places, put
 
 from suite.runbooks import ledger
 from suite.runbooks.archive import ATTESTATION, ENVIRONMENT
@@ -21,31 +21,12 @@ from suite.runbooks.envelope import pae, sealed
 from suite.runbooks.statement import RUN, TEST_RESULT
 from suite.runbooks.verify import verify
 
-ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "x", "\ud800", [], [[]], [None], {}, {"x": None}, "P2.1", "a" * 64])
-
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     made = Archive(tmp_path_factory.mktemp("shapes"))
     made.seal("R1", broken=["P2.5"], skipped=["P5.6"])
     return made
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every inner value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(found for key, child in inner for found in places(child, (*path, key)))]
-
-
-def put(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
-    if not path:
-        return odd
-    copy = json.loads(json.dumps(value))
-    place = copy
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = odd
-    return copy
 
 
 def altered(archive: Archive, place: Path, name: str, change: Callable[[Any], Any]) -> None:
