@@ -29,6 +29,10 @@ Announce = Callable[[str, int, int], None]  # the title of what is done now, how
 class Keeper(NotebookExecutionManager):
     """Keeps the notebook: each save replaces the file in one step, for its owner only, without paths and names in its metadata."""
 
+    def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        """Note when a cell began; it is written down together with what it gave."""
+        cell.metadata.papermill.update(start_time=self.now().isoformat(), status=self.RUNNING, exception=False)
+
     def save(self, **kwargs: Any) -> None:
         """Write the notebook to `output_path`; what is no local file is left to papermill."""
         self.nb = kwargs.get("nb") or self.nb
