@@ -28,9 +28,8 @@ def back(results: Mapping[str, Any], words: Words, directory: Path) -> str:
 def _listed(sentences: list[Any], words: Words) -> str:
     if not sentences:
         return f"<p>{escape(words('not_verified_none'))}</p>"
-    kind = ' class="many"' if len(sentences) > 12 else ""  # in two columns
     items = "".join(f"<li>{escape(sentence if isinstance(sentence, str) else figure(sentence))}</li>" for sentence in sentences)
-    return f"<ul{kind}>{items}</ul>"
+    return f"<ul>{items}</ul>"
 
 
 def _risks(risks: list[Mapping[str, Any]], words: Words) -> str:

@@ -74,12 +74,12 @@ def _address(path: str) -> str:
 def _check(check: Mapping[str, Any], words: Words, links: str, grade: Mapping[str, Any]) -> str:
     """A body of a table: the check, how its drill is graded, then a line per condition."""
     result = Result.from_dict(check)
-    red = words("proven_red", result.proven_red_at[:10]) if result.proven_red_at else words("never_red")
-    red += f" · {words('weak', grade.get('why'))}" if grade.get("state") == "weak" else ""
-    note = f"{words(result.category)} · {red}" + (f" · {words('smoke')}" if result.smoke else "")
+    notes = [words(result.category), words("proven_red", result.proven_red_at[:10]) if result.proven_red_at else words("never_red")]
+    notes += [words("weak", grade.get("why"))] if grade.get("state") == "weak" else []
+    notes += [words("smoke")] if result.smoke else []
     identity = escape(result.id, quote=True)
     head = (f'<tr class="head"><td colspan="3" id="{identity}"><b>{escape(result.id)}</b> {escape(result.title)}<br>'
-            f'<span class="soft">{escape(note)}</span></td><td>{state(result.state, words(result.state))}</td><td>{links}</td></tr>\n')
+            f'<span class="soft">{escape(" · ".join(notes))}</span></td><td>{state(result.state, words(result.state))}</td><td>{links}</td></tr>\n')
     lines = "".join(_condition(item) for item in conditions(check))
     why = f'<tr><td class="why" colspan="5">{escape(result.why)}</td></tr>\n' if result.why else ""
     return f"<tbody>\n{head}{lines}{why}</tbody>\n"

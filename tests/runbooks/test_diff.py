@@ -239,6 +239,8 @@ def test_releases_of_an_archive_are_compared_by_name_folder_or_path(tmp_path: Pa
     assert [(one.judged, one.n) for one in found.drifts] == [("worse", 6)], "all that came before r5, and r5"
     assert json.loads(json.dumps(found.to_dict()))["rows"] == json.loads(json.dumps(compare(reports, places[5].name, str(places[6])).to_dict()))["rows"]
     assert [one.n for one in compare(reports, "r5", "last", history=2).drifts] == [3] and [one.n for one in compare(reports, "r5", "last", 0).drifts] == [1]
+    first = made.sealed(tmp_path / "old", series([5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.5]))[0]
+    assert [one.usual for one in compare(first.parent, "r5", "r6", history=2).drifts] == [1.0], "those just before it"
     back = compare(reports, "last", "r5")
     assert all(one.n == 6 for one in back.drifts), "the second release is no part of its own noise"
     with pytest.raises(NotFound, match="No sealed release is called 'r9'"):
