@@ -38,9 +38,10 @@ class Aggregate:
         """The verdict in one sentence, and what it is about."""
         found = self.results
         about = found["facts"]
+        line = f"{found['release']}: {found['line']}"
         rows = [("stage", found["stage"]), ("profile", about.get("profile") or "not known"), ("commit", about.get("commit") or "not known"),
                 ("criteria", about.get("criteria_sha256", "")), ("began", about.get("started_at", ""))]
-        return View(render.card(found["line"], rows, badge_text="pass" if found["verdict"] in ("READY", "REHEARSAL") else "fail"), found["line"])
+        return View(render.card(line, rows, badge_text="pass" if found["verdict"] in ("READY", "REHEARSAL") else "fail"), line)
 
     def phases(self) -> View:
         """How each phase ended, and how many of its checks are in which state."""

@@ -89,7 +89,7 @@ def test_the_releases_own_notebook_shows_what_the_runner_computed(settings: Sett
     for words in (done.line, "Backups of memory and vectors", "P5.8", "phase2_health", "recoverability", done.results["not_verified"][0], "Accepted risks"):
         assert words in shown, words
     read = aggregate.read_results(str(done.path))
-    assert repr(read.verdict()) == done.line and "P2.9" in repr(read.checks())
+    assert repr(read.verdict()) == f"R1: {done.line}" and "P2.9" in repr(read.checks())
     assert aggregate.read_results().results["release"] == "R1", "without a name it is the release that was sealed last"
 
 
