@@ -187,6 +187,8 @@ def test_nothing_that_was_observed_or_named_becomes_markup(directory: Path) -> N
     hostile["score"] = {**results["score"], "categories": {HOSTILE: results["score"]["categories"]["security"]}}
     seen = Seen(write_report(hostile, directory, "en"))
     assert seen.tags.isdisjoint({"script", "img", "iframe", "object", "link", "form"}) and HOSTILE in seen.words
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', (directory / "report.html").read_text(encoding="utf-8"))
+    assert policy and policy[1].startswith("default-src 'none'; ") and "script" not in policy[1]
 
 
 def test_a_report_that_cannot_be_written_leaves_the_last_one(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
