@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.bench import Bench
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+INSIST_SECONDS = 0.5
 
 
 @contextmanager
@@ -37,19 +41,53 @@ def say_looking() -> None:
 
 @contextmanager
 def own_process() -> Iterator[None]:
-    """While a stack may run in it: files for nobody else, and `kill` or a closed terminal ends it in order."""
-    def ended(number: int, _frame: Any) -> None:
-        raise SystemExit(128 + number)
+    """While a stack may run in it: files for nobody else, and `kill` or a closed terminal ends it in order, once."""
+    mask, before, ending = os.umask(0o077), {}, threading.Event()
 
-    mask, before = os.umask(0o077), {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def ended(number: int, _frame: Any) -> None:
+        if not ending.is_set():
+            ending.set()
+            raise SystemExit(128 + number)
+
     try:
-        yield
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, ended) for number in ENDING}
+            with _insisting(ending):
+                yield
+        else:
+            yield
     finally:
         os.umask(mask)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _insisting(ending: threading.Event) -> Iterator[None]:
+    """Send a signal that ends again, until Python has seen it.
+
+    One that comes while a prompt is being written is kept for later, and then readline waits for a key: without this, until somebody presses one.
+    """
+    told, tell = socket.socketpair()
+    tell.setblocking(False)  # a signal is never waited for
+    before = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+    main = threading.get_ident()
+
+    def insist() -> None:
+        while number := told.recv(1):
+            while number[0] in ENDING and not ending.wait(INSIST_SECONDS):
+                signal.pthread_kill(main, number[0])
+
+    thread = threading.Thread(target=insist, name="suite-signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        signal.set_wakeup_fd(before)
+        tell.close()
+        thread.join()
+        told.close()
 
 
 def when(seconds: float) -> str:

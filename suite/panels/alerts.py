@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import Any
@@ -41,6 +43,9 @@ class AlertsPanel(Moving):
         self.down: list[dict[str, Any]] = []
         self.silences: list[dict[str, Any]] = []
         self.rules: list[dict[str, Any]] = []
+        self._rows: dict[str, widgets.HBox] = {}
+        self._silence_boxes: dict[str, widgets.HBox] = {}
+        self._silencing: set[widgets.Button] = set()
         self._targets, self._ticks, self._watched, self._untold = 0, 0, False, ""
         self.reason = widgets.Text(placeholder="why; it is kept with the silence", continuous_update=False, layout={"width": "320px"})
         self.lasting = widgets.Dropdown(options=SILENT, value="2h", tooltip="how long nobody is told", layout={"width": "130px"})
@@ -85,18 +90,13 @@ class AlertsPanel(Moving):
         return list(found)
 
     def _show(self, active: list[dict[str, Any]], down: list[dict[str, Any]], silences: list[dict[str, Any]], rules: list[dict[str, Any]]) -> None:
-        same = (_keys(active), silences) == (_keys(self.active), self.silences)
-        changed = not same or [row["job"] for row in down] != [row["job"] for row in self.down] or len(rules) != len(self.rules)
+        changed = ((_keys(active), silences) != (_keys(self.active), self.silences) or len(rules) != len(self.rules)
+                   or [row["job"] for row in down] != [row["job"] for row in self.down])
         self.active, self.down, self.silences = active, down, silences
-        if same and len(self.rows.children) == len(active[:SHOWN]):  # a row that stays is the same to whoever clicks it
-            for box, row in zip(self.rows.children, active, strict=False):
-                box.children[1].value = self._alert_words(row)
-        else:
-            gone = (*self.rows.children, *self.silenced.children)
-            self.rows.children = [self._alert_row(row) for row in active[:SHOWN]]
-            self.silenced.children = [self._silence_row(row) for row in silences]
-            for row in gone:
-                close(row)
+        self._rows = _kept(self.rows, self._rows, {_key(row): partial(self._alert_row, row) for row in active[:SHOWN]})
+        self._silence_boxes = _kept(self.silenced, self._silence_boxes, {row["id"]: partial(self._silence_row, row) for row in silences})
+        for row in active[:SHOWN]:
+            self._renew_row(self._rows[_key(row)], row)
         if rules != self.rules:
             self.rules = rules
             inside = render.table(RULE_COLUMNS, self._rule_rows(), whole=4)
@@ -119,10 +119,16 @@ class AlertsPanel(Moving):
         return state, "; ".join(words) + "." + (f" {self._untold}" if self._untold else "")
 
     def _alert_row(self, row: dict[str, Any]) -> widgets.HBox:
-        button = widgets.Button(description="Silence", icon="bell-slash", disabled=bool(self._untold or self._mute(row)), layout={"width": "100px"})
+        button = widgets.Button(description="Silence", icon="bell-slash", layout={"width": "100px"})
         button.on_click(partial(self._silence_clicked, row))
-        words = widgets.HTML(self._alert_words(row), layout={"width": "820px"})
-        return widgets.HBox([button, words], layout={"align_items": "flex-start"})
+        return widgets.HBox([button, widgets.HTML(layout={"width": "820px"})], layout={"align_items": "flex-start"})
+
+    def _renew_row(self, box: widgets.HBox, row: dict[str, Any]) -> None:
+        """What an alert is now; a button that was clicked stays as it is until that is done."""
+        button, words = box.children
+        words.value = self._alert_words(row)
+        if button not in self._silencing:
+            button.disabled = bool(self._untold or self._mute(row))
 
     def _alert_words(self, row: dict[str, Any]) -> str:
         mute = self._mute(row)
@@ -148,6 +154,7 @@ class AlertsPanel(Moving):
             self._say(f"Say why {row['name']} is silenced: the reason is kept with the silence.", bad=True)
             return
         button.disabled = True
+        self._silencing.add(button)
         self._later(partial(self._silence, row, self.lasting.value, self.reason.value, button))
 
     def _silence(self, row: dict[str, Any], lasting: str, reason: str, button: widgets.Button) -> None:
@@ -157,6 +164,8 @@ class AlertsPanel(Moving):
         except SuiteError:
             button.disabled = False
             raise
+        finally:
+            self._silencing.discard(button)
         self.reason.value = ""
         self._look()
         self._say(f"{row['name']} is silenced until {_clock(made.until)} by {made.by}; it goes on being looked at.")
@@ -197,6 +206,21 @@ class AlertsPanel(Moving):
 def _keys(active: list[dict[str, Any]]) -> list[Any]:
     """What tells alerts from others: their value, and so their words, may change while they last."""
     return [(row["name"], row["severity"], row["state"], row["labels"]) for row in active]
+
+
+def _key(row: dict[str, Any]) -> str:
+    """What tells an alert from others while it lasts."""
+    return json.dumps([row["name"], row["severity"], row["labels"]], sort_keys=True)
+
+
+def _kept(column: widgets.VBox, before: dict[str, widgets.HBox], wanted: dict[str, Callable[[], widgets.HBox]]) -> dict[str, widgets.HBox]:
+    """Rows by key, in order; one that was there stays the same, so that nobody who is about to click it loses it."""
+    now = {key: before[key] if key in before else made() for key, made in wanted.items()}
+    if list(column.children) != list(now.values()):
+        column.children = list(now.values())
+    for key in before.keys() - now.keys():
+        close(before[key])
+    return now
 
 
 def _muted(silence: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`suite check` and `suite drill`: exit codes, the one JSON object, and nine of nine proven red on real stacks."""
+"""`suite check` and `suite drill`: exit codes, the one JSON object, and checks proven red on real stacks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fake_stack import TOKEN, FakeStack, change
 
+from suite.checkout import commit
 from suite.checks.drill import proven
 from suite.cli import check
 from suite.cli.main import main
@@ -47,13 +48,15 @@ def test_check_exits_2_when_it_could_not_run(arguments: list[str], capsys: pytes
     assert "rows" in json.loads(capsys.readouterr().out)
 
 
-def test_drill_proves_all_nine_red_each_on_a_stack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["drill", "P2", "--json"])
+def test_drill_proves_checks_red_each_on_a_stack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    number = int(commit()[:8] or "0", 16)  # all nine are in .ci/full; here three that come round with the commit
+    chosen = sorted(f"P2.{1 + (number + 3 * turn) % 9}" for turn in range(3))
+    status = main(["drill", *chosen, "--json"])
     printed = capsys.readouterr()
     rows = json.loads(printed.out)["rows"]
     assert [row["id"] for row in rows if not row["red"]] == [], printed.err
-    assert status == 0 and len(rows) == 9 and all(set(row) == {"id", "fault", "red", "at", "code", "on"} for row in rows)
-    assert set(proven(tmp_path / "data" / "reports")) == {row["id"] for row in rows}
+    assert status == 0 and [row["id"] for row in rows] == chosen and all(set(row) == {"id", "fault", "red", "at", "code", "on"} for row in rows)
+    assert set(proven(tmp_path / "data" / "reports")) == set(chosen)
 
 
 def test_drill_refuses_a_check_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,10 +131,11 @@ def test_what_is_wrong_is_listed_and_a_target_that_does_not_answer_is_named(benc
         return True
 
     until(looked_at_again)
-    scraper = bench._behind.monitor.scraper
+    scraper, kept = bench._behind.monitor.scraper, row_of(panel, "BackupMissing")
     monkeypatch.setattr(scraper, "targets", (*scraper.targets, Target("ghost", "127.0.0.1:1", "http://127.0.0.1:1/metrics")))
     until(lambda: (panel._look(), [row["job"] for row in panel.down] == ["ghost"])[1])
     until(lambda: (panel._look(), any(row["name"] == "PartDown" and row["labels"]["job"] == "ghost" for row in panel.active))[1])
+    assert row_of(panel, "BackupMissing") is kept, "another alert does not take away the row that somebody is about to click"
     html, text = panel.twin()
     assert "1 of 11 targets down" in text and "ghost" in panel.targets.value and "critical" in html and ">fail</span>" in panel.state.value
 
