@@ -151,7 +151,8 @@ def test_a_folder_that_waits_under_a_sealed_releases_name_does_not_become_it(tmp
 
 
 def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "results.json"
+    file = tmp_path / "folder" / "results.json"
+    file.parent.mkdir()
     disk.write_whole(file, b"old")
     with file.open("rb") as reader:
         disk.write_whole(file, b"new")
@@ -159,7 +160,7 @@ def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         disk.write_whole(file, b"newer")
-    assert file.read_bytes() == b"new" and os.listdir(tmp_path) == ["results.json"]
+    assert file.read_bytes() == b"new" and os.listdir(file.parent) == ["results.json"]
 
 
 def test_what_is_no_folder_of_a_release_is_refused(tmp_path: Path) -> None:
