@@ -1,4 +1,4 @@
-"""What a release check costs beside its checks: sealing, verifying, and an archive of a thousand releases."""
+"""What a release check costs: its checks, the engine that executes them, sealing, verifying, and an archive of a thousand releases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from suite.benchmark import release_run
 from suite.benchmark.release_made import make_release
 from suite.benchmark.row import Limit
 from suite.benchmark.scene import Scene
@@ -39,6 +40,8 @@ def release(settings: Settings, rounds: int, quick: bool, say: Callable[[str], N
     with Scene(settings, say) as scene:
         place = scene.scratch.resolve()
         return scene.measure([
+            ("all checks from cold", (release_run.WHOLE, release_run.SLOWEST), lambda: release_run.whole(settings, 1 if quick else rounds)),
+            ("the engine", (release_run.ENGINE, release_run.EXECUTED), lambda: release_run.engine(scene, rounds, say)),
             ("one release", (SEAL, VERIFY), lambda: one(place / "one", rounds)),
             (f"an archive of {number:,} releases", (LIST, CHAIN, DIFF, PAST, NEXT), lambda: many(place / "many", rounds, number, say)),
         ])

@@ -57,7 +57,11 @@ def release() -> dict[str, Any]:
         "P5.5": made.check("P5.5", {"slowest": 2.75}, evidence=({"name": "seconds", "route": "POST /v1/chat/completions", "n": 60, "min": 0.1, "p50": 0.2, "p95": 2.75,
                                                                "low": None, "high": 2.9, "max": 2.9},)),
         "P5.7": made.check("P5.7", {"broken": 2})})
-    found["risks"] = [{"risk": "GPU memory runs out", "checks": ["P5.6", "P1.2"], "owner": "lee"}]
+    found["risks"] = [{"name": "gpu", "title": "GPU memory runs out", "likelihood": "medium", "impact": "high", "answer": "It is measured.",
+                       "checks": ["P5.6", "P1.2"], "state": "open", "why": "P1.2 does not apply"},
+                      {"name": "disk", "title": "A disk runs full", "likelihood": "low", "impact": "high", "answer": "Room is measured.",
+                       "checks": ["P1.6"], "state": "held", "why": ""}]
+    found["grades"] = {"P2.2": {"state": "weak", "why": "its code changed since", "at": ""}, "P2.3": {"state": "proven", "why": "", "at": ""}}
     found["waivers"] = [{"check": "P4.4", "owner": "kim", "expiry": "2099-01-31", "reason": "the proxy comes in March"}]
     found["loosened"] = [{"id": "P5.5", "condition": "slowest", "old": "<= 2.0 s", "new": "<= 3.0 s", "waiver": None},
                           {"id": "P5.6", "condition": "free", "old": ">= 30 GB", "new": "", "waiver": {"owner": "lee", "expiry": "2099-02-01", "reason": "small disk"}}]
@@ -92,6 +96,10 @@ def test_every_check_with_its_limits_figures_and_margins_is_there(directory: Pat
     for words in ("the profile declares no GPU", "its cell was not executed", "RuntimeError: connection refused", "killed by signal 9", "rss_bytes: 123",
                   "GPU memory runs out", "the proxy comes in March", "the quality of answers: smoke models were used", "machine.memory_bytes", "22" * 32):
         assert words in seen.words, words
+    assert "weak: its code changed since" in text[text.index('id="P2.2"'):text.index('id="P2.3"')] and text.count("weak: ") == 1
+    assert '<span class="broken">open</span>: P1.2 does not apply' in text and "<td>held</td>" in text and "It is measured." in text
+    nearest = text[text.index("Nearest to the limit"):]
+    assert nearest.index("P2.1 slowest") < nearest.index("P5.5 slowest") and "125 %" in nearest and "92 %" in nearest
     assert 'P5.5</a> slowest</td><td>&lt;= 2.0 s</td><td>&lt;= 3.0 s</td><td><span class="broken">none</span></td>' in text
     assert 'P5.6</a> free</td><td>&gt;= 30 GB</td><td>–</td><td>lee, until 2099-02-01: small disk</td>' in text
     assert seen.words.count("lowest category") == 1 and "50 %" in seen.words and percent(results["score"]["mean"], Words("en")) in seen.words
@@ -179,6 +187,8 @@ def test_nothing_that_was_observed_or_named_becomes_markup(directory: Path) -> N
     hostile["score"] = {**results["score"], "categories": {HOSTILE: results["score"]["categories"]["security"]}}
     seen = Seen(write_report(hostile, directory, "en"))
     assert seen.tags.isdisjoint({"script", "img", "iframe", "object", "link", "form"}) and HOSTILE in seen.words
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', (directory / "report.html").read_text(encoding="utf-8"))
+    assert policy and policy[1].startswith("default-src 'none'; ") and "script" not in policy[1]
 
 
 def test_a_report_that_cannot_be_written_leaves_the_last_one(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
