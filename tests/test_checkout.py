@@ -76,6 +76,8 @@ def test_the_digest_is_of_the_contents(scratch: Scratch) -> None:
         digests.append(look(scratch).diff_sha256)
     assert len(set(digests)) == len(digests)
     assert look(scratch).diff_sha256 == digests[-1]
+    (scratch.root() / "suite" / "next.py").rename(scratch.root() / "suite" / "other.py")
+    assert look(scratch).diff_sha256 != digests[-1]
     (scratch.root() / "suite" / "link").symlink_to("a")
     first = look(scratch).diff_sha256
     (scratch.root() / "suite" / "link").unlink()

@@ -16,16 +16,17 @@ PACKAGE = "suite.checks"
 
 
 def digest(check: Check, criterion: Criterion) -> str:
-    """sha256, 64 hex digits, of the modules that hold the check's function and its faults, of all of `suite.checks` that these load, and of the
-    check's limits. A waiver is none of its limits."""
+    """sha256, 64 hex digits, of the modules that hold the check's function, preparation and faults, of all of `suite.checks` that these load, and of
+    its limits as the criteria file has them, those of profiles too. A waiver is none of its limits."""
     found: set[str] = set()
-    waiting = [_home(act) for act in (check.function, *(act for fault in (check.fault, *check.others) for act in (fault.inject, fault.bend)))]
+    acts = [check.function, check.prepare, *(act for fault in (check.fault, *check.others) for act in (fault.inject, fault.bend))]
+    waiting = [_home(act) for act in acts if act is not None]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
             waiting += _read(name)[1]
-    whole = hashlib.sha256(repr((criterion.id, criterion.conditions, criterion.may_not_apply)).encode())
+    whole = hashlib.sha256(repr((criterion.id, criterion.conditions, criterion.may_not_apply, criterion.profiles)).encode())
     for name in sorted(found):
         whole.update(f"\n{name} {_read(name)[0]}".encode())
     return whole.hexdigest()

@@ -112,6 +112,10 @@ class Criteria(Mapping[str, Criterion]):
         """The same criteria as they hold where this profile runs."""
         return Criteria(self._written, self.source, self._parameters, profile)
 
+    def written(self, key: str) -> Criterion:
+        """The criterion as the file has it, whatever profile runs and whatever parameters a run is given."""
+        return self._written[self[key].id]
+
     @property
     def digest(self) -> str:
         """sha256 of all that is demanded and waived here, as 64 hex digits; comments and the order of keys do not count."""

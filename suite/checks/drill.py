@@ -60,7 +60,7 @@ class Grade:
 
 def drill(check: Check, throwaway: Throwaway, criteria: Criteria) -> Drill:
     """For each fault of the check start a stack, demand a pass, inject the fault, demand a fail; the first fault that is not seen ends it."""
-    faults, code, seen = (check.fault, *check.others), digest(check, criteria[check.id]), []
+    faults, code, seen = (check.fault, *check.others), digest(check, criteria.written(check.id)), []
     on = tuple(sorted({fault.on for fault in faults}))
     for fault in faults:
         red, why = _under(fault, check, throwaway, criteria)
@@ -129,7 +129,7 @@ def grades(reports: Path, checks: Iterable[Check], now: datetime, criteria: Crit
     or made on stand-ins only, which a made driver of a card always is.
     """
     kept, limits = _read(reports), load() if criteria is None else criteria
-    return {check.id: _grade(kept.get(check.id, {}), digest(check, limits[check.id]), now) for check in checks}
+    return {check.id: _grade(kept.get(check.id, {}), digest(check, limits.written(check.id)), now) for check in checks}
 
 
 def _grade(entry: dict[str, Any], code: str, now: datetime) -> Grade:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import socket
 import sys
@@ -22,6 +23,7 @@ from suite.checks.phase1_files import FILES
 from suite.checks.requirement import LOCK, drift, python_fits, unmet
 from suite.checks.target import PORTS, WATCHING, Target
 from suite.errors import NotReady, SettingsError, SuiteError, WeightsError
+from suite.text.secret import masked_text
 
 ELSEWHERE = "the stack runs on another machine than this check; run it there"
 IN_KERNEL = ("same_environment", "python_fits", "files_altered", "packages_unrecorded", "starters_unknown", "requirements_unmet",
@@ -40,7 +42,7 @@ def packages(target: Target, seen: Observation) -> None:
     if not _here(host):
         seen.not_applicable = ELSEWHERE
         return
-    seen.values["same_environment"] = host.get("python") == sys.prefix
+    seen.values["same_environment"] = os.path.realpath(str(host.get("python"))) == os.path.realpath(sys.prefix)
     every = everything(around.site())
     there = by_name(every)
     wrong, reached = unmet(there)
@@ -207,8 +209,9 @@ def _busy(address: str, port: int) -> bool:
 
 
 def _named(pid: int) -> str:
+    """A process for whoever reads the report; what follows on its command line may be a secret, and is left out."""
     try:
-        return f"pid {pid} ({' '.join(psutil.Process(pid).cmdline())[:120]})"
+        return f"pid {pid} ({masked_text(' '.join(psutil.Process(pid).cmdline()[:2]))})"
     except psutil.Error:
         return f"pid {pid}"
 

@@ -31,6 +31,10 @@ def bend_size(stack: Any) -> None:
     stack.bend("embedding POST /embed", change(dim=1))
 
 
+def bend_parts(stack: Any) -> None:
+    stack.bend("api-gateway GET /v1/parts", change(parts=[]))
+
+
 EMBEDDING = replace(next(check for check in CHECKS if check.id == "P2.5"), fault=Fault("a test", bend_size), others=())
 
 
@@ -115,11 +119,22 @@ def test_other_limits_make_a_proof_weak_and_a_waiver_does_not(tmp_path: Path) ->
     assert graded(reports, criteria=load(tmp_path / "waived.toml")).state == "proven"
 
 
+def test_the_profile_and_the_parameters_of_a_run_are_no_other_limits(tmp_path: Path) -> None:
+    slow = replace(next(check for check in CHECKS if check.id == "P2.1"), fault=Fault("a test", bend_parts), others=())
+    reports = drilled(tmp_path / "reports", slow)
+    assert graded(reports, slow, criteria=load(parameters={"budget_s": 7.0}).under("gpu-6gb")).state == "proven"
+    text = Path(LIMITS.source).read_text(encoding="utf-8")
+    own = 'profiles = { cpu = { slowest_part = { limit = 300.0, reason = "a test" } } }\n'
+    (tmp_path / "other.toml").write_text(text.replace('["P2.1"]\n', f'["P2.1"]\n{own}'), encoding="utf-8")
+    assert "its code or its limits changed" in graded(reports, slow, criteria=load(tmp_path / "other.toml")).why
+
+
 def test_another_function_or_fault_makes_a_proof_weak(tmp_path: Path) -> None:
     reports = drilled(tmp_path)
     assert graded(reports, replace(EMBEDDING, title="Another title")).state == "proven"
     elsewhere = Fault("of another file", shutil.rmtree)
     assert graded(reports, replace(EMBEDDING, fault=elsewhere)).state == "weak"
+    assert graded(reports, replace(EMBEDDING, prepare=shutil.rmtree)).state == "weak"
     assert code.digest(replace(EMBEDDING, fault=Fault("x", partial(bend_size))), LIMITS["P2.5"]) == code.digest(EMBEDDING, LIMITS["P2.5"])
 
 

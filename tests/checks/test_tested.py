@@ -123,6 +123,11 @@ def test_the_reports_are_counted_again_whatever_the_result_says(result: Path, ch
     assert broken(check(result)) == {"reports_altered", "fewest_tests"}
 
 
+def test_a_report_with_the_same_counts_is_not_the_one_that_the_job_saw(result: Path, check: Any) -> None:
+    report(result.parent, "pytest", CASES.replace("two", "three"))
+    assert broken(check(result)) == {"reports_altered"}
+
+
 def test_counts_that_are_not_those_of_the_report_count_as_altered(result: Path, check: Any) -> None:
     stages = json.loads(result.read_text())["stages"]
     edit(result, stages=[{**stages[0], "tests": 3}, stages[1]])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from fake_stack import TOKEN, FakeStack, change
 
 from suite.checkout import commit
-from suite.checks.drill import proven
+from suite.checks import phase1, phase2
+from suite.checks.drill import grades, proven
 from suite.cli import check
 from suite.cli.main import main
 
@@ -56,7 +58,18 @@ def test_drill_proves_checks_red_each_on_a_stack_of_its_own(tmp_path: Path, caps
     rows = json.loads(printed.out)["rows"]
     assert [row["id"] for row in rows if not row["red"]] == [], printed.err
     assert status == 0 and [row["id"] for row in rows] == chosen and all(set(row) == {"id", "fault", "red", "at", "code", "on"} for row in rows)
-    assert set(proven(tmp_path / "data" / "reports")) == set(chosen)
+    reports = tmp_path / "data" / "reports"
+    assert set(proven(reports)) == set(chosen)
+    drilled = [check for check in phase2.CHECKS if check.id in chosen]
+    assert {grade.state for grade in grades(reports, drilled, datetime.now(UTC)).values()} == {"proven"}
+
+
+def test_a_check_of_cards_that_was_proven_on_a_made_one_is_weak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "P1.2"]) == 0
+    assert "red on fake:nvml, real" in capsys.readouterr().out
+    cards = next(check for check in phase1.CHECKS if check.id == "P1.2")
+    grade = grades(tmp_path / "data" / "reports", [cards], datetime.now(UTC))["P1.2"]
+    assert (grade.state, grade.why) == ("weak", "it was proven on fake:nvml only")
 
 
 def test_drill_refuses_a_check_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
