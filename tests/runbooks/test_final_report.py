@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from suite.errors import BadRequest, StorageError
 from suite.runbooks import final_words
 from suite.runbooks.catalog import RUNBOOKS
 from suite.runbooks.final import SECTIONS, write_report
+from suite.runbooks.final_checks import figure
 from suite.runbooks.final_front import percent
 from suite.runbooks.final_words import Words
 
@@ -154,6 +156,29 @@ def test_a_language_without_texts_and_results_that_lack_a_part_are_refused(direc
         with pytest.raises(BadRequest, match=f"lack {part};"):
             write_report(results, directory, "en")
     assert not (directory / "report.html").exists()
+
+
+@pytest.mark.parametrize(("facts", "dirty"), [({"commit": "a" * 40}, False), ({"dirty_diff_sha256": hashlib.sha256(b"").hexdigest()}, False),
+                                              ({"dirty_diff_sha256": hashlib.sha256(b"diff").hexdigest()}, True), ({"commit": "a" * 40 + "-dirty"}, True)])
+def test_a_checkout_with_changes_is_told_from_a_clean_one(directory: Path, facts: dict[str, Any], dirty: bool) -> None:
+    words = Seen(write_report(made.release(facts=facts), directory, "en")).words
+    assert ("with uncommitted changes" in words) is dirty
+
+
+def test_a_count_that_is_met_is_not_shown_as_near_to_its_limit_and_one_that_is_not_is(directory: Path) -> None:
+    def nearest(count: int) -> str:
+        row = made.check("P2.4")
+        row["evidence"] = [{"name": "citations", "op": ">=", "limit": 4, "observed": count, "unit": "citations", "met": count >= 4}, *row["evidence"]]
+        text = write_report(made.release(changed={"P2.4": row}), directory, "en").read_text(encoding="utf-8")
+        return text[text.index("Nearest to the limit"):text.index('id="P1.1"')]
+
+    assert "P2.4 citations" not in nearest(4) and "P2.4 citations</text>" in nearest(3) and ">133 %</text>" in nearest(3)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(86_400.0, "86,400"), (1_234_567, "1,234,567"), (0.00012345, "0.0001234"), (None, "–"), (True, "True"),
+                                              ({"a": 1, "b": [2.5, "x"]}, "a 1, b 2.5, x"), ("x" * 200, "x" * 159 + "…")])
+def test_a_value_is_written_as_it_is_read(value: Any, shown: str) -> None:
+    assert figure(value) == shown
 
 
 def test_limits_that_were_not_compared_are_not_said_to_be_no_looser(directory: Path) -> None:
