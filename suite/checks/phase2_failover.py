@@ -18,6 +18,7 @@ from suite.errors import BadRequest, NotReady, UpstreamError
 
 PLAN = {"callers": 4, "rate": 10.0, "before_s": 3.0, "after_s": 2.0, "patience_s": 40.0}
 VICTIM = "inference-chat"
+WARM = 10  # own replies before the kill, at least
 STEADY = 5  # own replies in a row after which it is as before
 STEP_S = 0.5  # of the timeline
 TOKENS = 12
@@ -33,6 +34,7 @@ def failover(target: Target, seen: Observation) -> None:
     load = Steady(lambda turn: _ask(target, turn), int(plan["callers"]), float(plan["rate"]))
     try:
         time.sleep(plan["before_s"])
+        load.wait_for(lambda rows: sum(row.outcome == OWN for row in rows) >= WARM, plan["patience_s"])
         os.kill(pid, signal.SIGKILL)
         killed = load.now()
         seen.values["killed"] = True
