@@ -81,6 +81,38 @@ def panels(labels: Sequence[str], measures: Sequence[tuple[str, Sequence[float |
     return "".join(parts) + "</svg>"
 
 
+def columns(places: Sequence[float], parts: Sequence[tuple[str, Sequence[float]]], unit: str, title: str = "",
+            marks: Sequence[tuple[float, str]] = ()) -> str:
+    """Stacked columns as one SVG, one per place on the line below (evenly apart, in `unit`), with a key and marked moments."""
+    width, height, left, top = 720, 220, 44, 56
+    if not places:
+        return ""
+    step = places[1] - places[0] if len(places) > 1 else 1.0
+    scale = (width - left - 16) / (step * len(places))
+    most = max((sum(values[at] for _, values in parts) for at in range(len(places))), default=0) or 1.0
+    drawn = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+             f'style="{_FONT};background:#fff;max-width:100%"><title>{escape(title)}</title>', _words(8, 18, title, weight=600)]
+    for number, (name, _) in enumerate(parts):
+        drawn.append(f'<rect x="{left + 130 * number}" y="28" width="12" height="12" fill="{SERIES[number % len(SERIES)]}"/>'
+                     + _words(left + 130 * number + 18, 38, name))
+    floor = height - 34
+    for at, place in enumerate(places):
+        x, y = left + (place - places[0]) * scale, float(floor)
+        for number, (_, values) in enumerate(parts):
+            tall = (floor - top) * values[at] / most
+            y -= tall
+            drawn.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(1.0, step * scale - 2):.1f}" height="{tall:.1f}" '
+                         f'fill="{SERIES[number % len(SERIES)]}"/>')
+        if at % max(1, len(places) // 8) == 0:
+            drawn.append(_words(x, floor + 14, f"{place:g}"))
+    for moment, name in marks:
+        x = left + (moment - places[0]) * scale
+        drawn.append(f'<line x1="{x:.1f}" y1="{top - 8}" x2="{x:.1f}" y2="{floor}" stroke="#1f2328" stroke-dasharray="3 2"/>'
+                     + _words(x + 4, top, name))
+    drawn += [_words(left, height - 4, unit), _words(left - 8, top + 8, _figure(most), anchor="end"), _words(left - 8, floor, "0", anchor="end")]
+    return "".join(drawn) + "</svg>"
+
+
 @dataclass(frozen=True, repr=False)
 class Drawing:
     """An SVG as a notebook cell shows it, and the same in words where there are no pictures.

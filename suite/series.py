@@ -24,6 +24,7 @@ from suite.monitoring.metric import Metrics, ReadySeries, ServingSeries
 from suite.monitoring.model_memory import ModelMemory, ModelMemorySeries, resident, with_rest
 from suite.monitoring.monitor import Monitor
 from suite.monitoring.probe import guarded
+from suite.monitoring.scaling import scaling_rules
 from suite.monitoring.scrape import Target
 from suite.monitoring.sink import MailSink, WebhookSink
 from suite.monitoring.table import MONITORING, ROWS, SERVERS
@@ -107,6 +108,7 @@ def monitor(metrics: Metrics, folder: Path, addresses: Mapping[str, str], settin
     own = {MONITORING: f"/metrics/{MONITORING}"}
     targets = [Target(job, address, f"http://{address}{own.get(job, '/metrics')}") for job, address in addresses.items() if job not in SILENT]
     rules = load_rules(table=ROWS, interval=settings.monitoring_interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
+    rules += scaling_rules(ROWS, settings.monitoring_interval)
     dashboards = load_dashboards(ROWS, interval=settings.monitoring_interval)
     made = Monitor(metrics, targets, folder, rules, told(settings, mail), settings.monitoring_interval, settings.monitoring_days,
                    dashboards=dashboards, models=models, clock=clock)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
 from suite.benchmark.release_made import Made, make_release
 from suite.runbooks.seal import Sealed, seal
 from suite.runbooks.sign import SigningKey, load_key, make_key
 
-__all__ = ["Archive", "Made", "edited_json", "make_release"]
+__all__ = ["ODD", "Archive", "Made", "edited_json", "make_release", "places", "put"]
+ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "x", "\ud800", [], [[]], [None], {}, {"x": None}, "P2.1", "a" * 64])
+
 
 
 @dataclass
@@ -47,3 +51,21 @@ def edited_json(file: Path, change: Callable[[Any], Any]) -> None:
     body = json.loads(file.read_bytes())
     change(body)
     file.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every inner value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in inner for found in places(child, (*path, key)))]
+
+
+def put(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    """A copy with something else in one place."""
+    if not path:
+        return odd
+    copy = json.loads(json.dumps(value))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = odd
+    return copy

@@ -39,6 +39,7 @@ OWNERS = {
     "llama_cpp": {"suite/serving"}, "gguf": {"suite/serving"}, "qdrant_client": {"suite/vectors"}, "qdrant_edge": {"suite/vectors"},
     "llguidance": {"suite/serving"}, "huggingface_hub": {"suite/serving"}, "pynvml": {"suite/monitoring"}, "amdsmi": {"suite/monitoring"},
     "fastembed": {"suite/embedding"}, "onnx": {"suite/embedding"}, "safetensors": {"suite/embedding"}, "kiwipiepy": {"suite/text"}, "py_rust_stemmers": {"suite/text"},
+    "fastparquet": {"suite/checks/load_rows.py"},
     "dask": {"suite/knowledge/scale.py"}, "distributed": {"suite/knowledge/scale.py"},
     "playwright": {"suite/tools/builtin"}, "limits": {"suite/access"}, "structlog": {"suite/monitoring"}, "opentelemetry": {"suite/monitoring"},
     "mcp": {"suite/tools/server.py", "suite/benchmark/tools_mcp.py"}, "papermill": {"suite/runbooks"}, "nbformat": {"suite/runbooks"}, "markdown_it": {"suite/runbooks"}, "ipywidgets": {"suite/panels"},
@@ -47,7 +48,7 @@ OWNERS = {
 }
 HEAVY = ("llama_cpp", "fastembed", "onnx", "onnxruntime", "qdrant_edge", "qdrant_client", "sqlalchemy", "alembic", "fastapi", "uvicorn", "mcp",
          "papermill", "nbformat", "pandas", "numpy", "IPython", "ipywidgets", "httpx", "pydantic", "huggingface_hub",
-         "llguidance", "pynvml", "amdsmi", "dask", "distributed", "playwright", "limits", "structlog", "opentelemetry")
+         "llguidance", "pynvml", "amdsmi", "dask", "distributed", "playwright", "limits", "structlog", "opentelemetry", "fastparquet")
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path, ast.Module]]:

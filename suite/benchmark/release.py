@@ -1,4 +1,4 @@
-"""What a release check costs beside its checks: sealing, verifying, and an archive of a thousand releases."""
+"""What a release check costs: its checks, the engine that executes them, sealing, verifying, and an archive of a thousand releases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from suite.benchmark import release_run
 from suite.benchmark.release_made import make_release
 from suite.benchmark.row import Limit
 from suite.benchmark.scene import Scene
@@ -39,6 +40,8 @@ def release(settings: Settings, rounds: int, quick: bool, say: Callable[[str], N
     with Scene(settings, say) as scene:
         place = scene.scratch.resolve()
         return scene.measure([
+            ("all checks from cold", (release_run.WHOLE, release_run.SLOWEST), lambda: release_run.whole(settings, 1 if quick else rounds)),
+            ("the engine", (release_run.ENGINE, release_run.EXECUTED), lambda: release_run.engine(scene, rounds, say)),
             ("one release", (SEAL, VERIFY), lambda: one(place / "one", rounds)),
             (f"an archive of {number:,} releases", (LIST, CHAIN, DIFF, PAST, NEXT), lambda: many(place / "many", rounds, number, say)),
         ])
@@ -66,6 +69,9 @@ def many(folder: Path, rounds: int, number: int, say: Callable[[str], None]) -> 
     """The rows of an archive of so many sealed releases. Raises RunFailed when its chain does not hold."""
     key, reports = _key(folder), folder / "reports"
     pattern = make_release(folder / "pattern", folder / "runbooks").directory
+    for page in pattern.glob("*.html"):  # what is not read here need not be written a thousand times
+        page.unlink()
+    shutil.rmtree(pattern / "evidence")
     for count in range(number):
         if count and count % 250 == 0:
             say(f"{count:,} releases are sealed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from suite.checks.target import Target
 
 EVIL = "evil.example"
 PRIVATE = ("run", "sqlite", "backups", "logs", "vectors", "memory")
+ENGINE = "shard"  # the folder of a collection in which the vector engine writes
 UNSEEN = "not seen"  # meets no limit: what cannot be looked at is not taken for good
 DAY = 93_600.0  # seconds between two daily backups, and two hours for the backup itself
 RULES = ("HostMemoryLow", "HostBusy", "RequestErrors", "DiskSpaceLow", "BackupMissing", "AuditFailing", "DeniedSpike")
@@ -168,7 +170,8 @@ def _mode(path: Path) -> int:
 
 
 def _files(data: Path) -> Iterator[Path]:
+    """The files that have to be private themselves: those of the vector engine have the umask's modes, and lie in a folder that is closed."""
     for name in PRIVATE:
-        for path in (data / name).rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                yield path
+        for place, folders, names in os.walk(data / name):
+            folders[:] = [folder for folder in folders if folder != ENGINE or _mode(Path(place, folder)) & 0o077]
+            yield from (path for path in (Path(place, file) for file in names) if path.is_file() and not path.is_symlink())

@@ -35,7 +35,7 @@ class Target:
     `owned` says that this process started the stack, so that a missing route of ours is a fault, not a foreign make. `clock` gives seconds.
     `folder` is where a check may put a document for the stack to read; None is the system's place for temporary files. `ci_result` is the file
     in which another job left what came of the tests; None when nobody named one. `surroundings` is the
-    machine.
+    machine. `load` holds what a runbook was told about the load that it makes, by name; `evidence` is the folder for raw files that are kept.
     """
 
     urls: Mapping[str, str]
@@ -50,6 +50,8 @@ class Target:
     folder: Path | None = None
     ci_result: Path | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
+    load: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Path | None = None
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -19,7 +19,7 @@ KINDS = {
     "tools": ("securing a tool call: in process, over MCP beside a bare server of the SDK, in the sandbox; and kills amid calls", 5),
     "monitoring": ("what watching costs and how soon it tells: rounds, counted requests beside uncounted, thirty days on disk, alerts, log lines", 5),
     "durability": ("kills at random moments, the same on SQLite and PostgreSQL, and the restore drill: nothing may be lost", 10),
-    "release": ("what a release check costs beside its checks: sealing, verifying, an archive of a thousand releases", 3),
+    "release": ("what a release check costs: all checks from cold, the engine, sealing, verifying, an archive of a thousand releases", 3),
     "knowledge": ("indexing beside bare fastembed, retrieval among 100,000 chunks, memory, and the same job by LlamaIndex", 3),
 }
 

@@ -16,7 +16,7 @@ from suite.errors import BadRequest, SuiteError
 
 ORDER = ("phase1_environment", "phase2_health", "phase3_monitoring", "phase4_configuration", "phase5_validation")
 PHASES = {name.partition("_")[0]: name for name in ORDER}
-OTHERS = ("backup", "restore_drill", "review_security")  # runbooks besides the phases, executed only when they are named
+OTHERS = ("backup", "restore_drill", "review_security", "failover", "load")  # runbooks besides the phases, executed only when they are named
 RELEASE_ONLY = ("stage", "reports", "strict", "resume", "language", "key", "key_fd", "passphrase_fd", "time_limit")
 
 

@@ -35,11 +35,14 @@ def _checks(args: argparse.Namespace) -> int:
     from suite.bench import throwaway
     from suite.checks import criteria
     from suite.checks.drill import choose, drills
-    from suite.runbooks.catalog import RUNBOOKS
+    from suite.runbooks.catalog import RUNBOOKS, STRESSED, stressing
     from suite.settings import load
 
     try:
-        chosen = choose(args.checks, {check.id: check for checks in RUNBOOKS.values() for check in checks}.values())
+        stress = stressing(args.checks)
+        others = [name for name in args.checks if name.upper() not in {check.id.upper() for check in stress}]
+        known = {check.id: check for checks in RUNBOOKS.values() for check in checks}.values()
+        chosen = [*(choose(others, known) if others or not stress else []), *stress]
         settings = load()
         with tqdm(total=len(chosen), desc="drill", unit="check", disable=args.json) as bar:
             def announce(done: Any) -> None:
@@ -48,6 +51,7 @@ def _checks(args: argparse.Namespace) -> int:
                     bar.write(f"{done.id}  {'red' if done.red else 'NOT RED'} on {', '.join(done.on)}  {done.fault}: {done.why}")
 
             small = partial(throwaway, profile="smoke", models_dir=str(settings.models_dir), monitoring_interval=1)
+            small = partial(small, **STRESSED) if stress else small
             rows = drills(chosen, small, criteria.load(), settings.reports_dir, announce)
     except SuiteError as error:
         print(f"suite drill could not run: {error}", file=sys.stderr)

@@ -107,11 +107,13 @@ def export(folder: Path, settings: Settings, prometheus: str, alertmanager: str,
     from suite.monitoring.bundle import bundle
     from suite.monitoring.load_dashboards import load_dashboards
     from suite.monitoring.load_rules import load_rules
+    from suite.monitoring.scaling import scaling_rules
     from suite.monitoring.table import ROWS
     from suite.monitoring.write_bundle import write_bundle
 
     interval = settings.monitoring_interval
     rules = load_rules(table=ROWS, interval=interval, thresholds={"ApprovalOverdue": settings.approval_timeout})
+    rules += scaling_rules(ROWS, interval)
     files = bundle(folder, _where(settings, _place(prometheus), _place(alertmanager)), settings, rules, load_dashboards(ROWS, interval=interval))
     return list(files), write_bundle(folder, files, force)
 

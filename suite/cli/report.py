@@ -63,7 +63,7 @@ def run_list(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": [row.to_dict() for row in found], "unfinished": [str(path) for path in half]}, ensure_ascii=False))
         return 0
     rows = [[row.n, when(row.at), row.release, row.stage, row.verdict, "" if row.lowest is None else f"{row.lowest:.0%}",
-             row.path.name + (" (pruned)" if row.pruned else "")] for row in found]
+             row.path.name + (" (pruned)" if row.pruned else "") + (" (sealed afterwards)" if row.sealed == "afterwards" else "")] for row in found]
     print(render.text_table(("n", "sealed", "release", "stage", "verdict", "lowest", "folder"), rows))
     for path in half:
         print(f"not sealed: {path.name}")
@@ -88,7 +88,19 @@ def run_verify(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": [one.to_dict() for one in found], "ok": all(one.ok for one in found)}, ensure_ascii=False))
     else:
         print("\n".join(map(repr, found)))
+        own, signers = _own_key(), {one.facts["key"] for one in found if one.facts.get("key")}
+        if own and signers and not keys:
+            print("The signing key is this machine's own." if signers == {own} else f"The signing key is NOT this machine's own, which is {own}.")
     return 0 if all(one.ok for one in found) else 1
+
+
+def _own_key() -> str:
+    """The id of the key that this data directory signs with; empty where none was made, which looking does not change."""
+    from suite.runbooks.sign import key_file, read_public
+    from suite.settings import load
+
+    file = key_file(load()).with_suffix(".pub")
+    return read_public(file)[0].id if file.is_file() else ""
 
 
 def run_seal(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from suite.runbooks.archive import CRITERIA, GATES, PARTIAL, RESULTS
 from suite.runbooks.catalog import checks_of
 from suite.runbooks.digest import cells, text
 from suite.runbooks.expected import absent, planned
+from suite.runbooks.final import write_html, write_report
 from suite.runbooks.gates import load_rules
 from suite.runbooks.parameters import parameters_of
 from suite.runbooks.readiness import Source, assess
@@ -50,12 +51,17 @@ def seal_notebook(notebook: Path, reports: Path, key: SigningKey, release: str =
             shutil.copyfile(notebook, folder / f"{name}.ipynb")
             results = _results(body, name, folder / f"{name}.ipynb", criteria, facts, release, stage)
             disk.write_whole(folder / RESULTS, (json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            write_html(folder / f"{name}.ipynb")
+            write_report(results, folder)
             return seal(folder, reports, key, sealed_as=statement.AFTERWARDS)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     except OSError as error:
         raise disk.unwritable(reports, error) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadRequest(f"{notebook} holds records that cannot be read ({type(error).__name__}: {str(error)[:80]}); name what papermill wrote."
+                         ) from error
 
 
 def _executed(file: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
@@ -65,8 +71,9 @@ def _executed(file: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
         raise BadRequest(f"The notebook {file} cannot be read ({error.strerror}); name what papermill wrote.") from error
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"{file} is no notebook ({type(error).__name__}: {str(error)[:100]}); name what papermill wrote, whole.") from error
-    found = [output["data"][RUN_MIME] for cell in cells(body if isinstance(body, dict) else {}) for output in cell.get("outputs") or []
-             if isinstance(output, Mapping) and isinstance(output.get("data"), Mapping) and RUN_MIME in output["data"]]
+    if not _shaped(body):
+        raise BadRequest(f"{file} is no notebook: it has no cells as a notebook has them; name what papermill wrote.")
+    found = [output["data"][RUN_MIME] for cell in cells(body) for output in cell.get("outputs", []) if RUN_MIME in output.get("data", {})]
     if not found or not isinstance(found[0], Mapping) or "runbook" not in found[0]:
         raise BadRequest(f"{file} is no executed runbook of this suite: no cell of it holds the record of a run; execute one of runbooks/ first.")
     try:
@@ -74,6 +81,18 @@ def _executed(file: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     except NotFound as error:
         raise BadRequest(f"{file} is an execution of another runbook: {error}") from error
     return body, found[0]
+
+
+def _shaped(body: Any) -> bool:
+    """Whether it has the shape of a notebook, as far as it is read here."""
+    if not isinstance(body, dict) or not isinstance(body.get("cells"), list) or not isinstance(body.get("metadata", {}), dict):
+        return False
+    for cell in body["cells"]:
+        if not isinstance(cell, dict) or not isinstance(cell.get("metadata", {}), dict) or not isinstance(cell.get("outputs", []), list):
+            return False
+        if not all(isinstance(output, dict) and isinstance(output.get("data", {}), dict) for output in cell.get("outputs", [])):
+            return False
+    return True
 
 
 def _fresh(reports: Path, name: str) -> Path:

@@ -72,7 +72,7 @@ def results(path: Path) -> dict[str, Any]:
     """results.json of a release's folder. Raises NotFound when there is none, BadRequest when it cannot be read."""
     file = path / RESULTS
     try:
-        body = json.loads(file.read_bytes())
+        body = json.loads(disk.read_plain(file))
     except FileNotFoundError:
         raise NotFound(f"{path} holds no {RESULTS}, so it is no release's folder; `suite report list` names them.") from None
     except (OSError, ValueError, RecursionError) as error:

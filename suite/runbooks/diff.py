@@ -144,7 +144,7 @@ def _drifts(a: Mapping[str, Any], b: Mapping[str, Any], earlier: Sequence[Mappin
     except BadRequest as error:
         return [], [*notes, f"Figures are not compared: {error.message}"]
     if len(alike) + 1 < LEAST:
-        notes.append(f"{len(alike) + 1} releases of this load shape are known; {LEAST} are needed to tell a drift from noise.")
+        notes.append(f"Releases of this load shape that are known: {len(alike) + 1}; {LEAST} are needed to tell a drift from noise.")
     return found, notes
 
 

@@ -140,7 +140,7 @@ def _settle(source: Path, path: Path, name: str, criteria: limits.Criteria, seco
     """Read the report back; write what the notebook itself could not record any more: the checks that were not run."""
     import nbformat
 
-    from suite.runbooks.engine import write_whole
+    from suite.runbooks.engine_cells import write_whole
 
     notebook = ending.notebook or nbformat.read(source, as_version=4)
     report = replace(read_report(notebook, name, path, criteria, round(seconds, 2), red, ending.trouble, expected), ending=ending)

@@ -28,21 +28,24 @@ def back(results: Mapping[str, Any], words: Words, directory: Path) -> str:
 def _listed(sentences: list[Any], words: Words) -> str:
     if not sentences:
         return f"<p>{escape(words('not_verified_none'))}</p>"
-    return "<ul>" + "".join(f"<li>{escape(sentence if isinstance(sentence, str) else figure(sentence))}</li>" for sentence in sentences) + "</ul>"
+    items = "".join(f"<li>{escape(sentence if isinstance(sentence, str) else figure(sentence))}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>"
 
 
 def _risks(risks: list[Mapping[str, Any]], words: Words) -> str:
-    """A line per risk with whatever the runner recorded of it; ids of checks lead to them."""
+    """A line per risk: what it is, what is done about it, the checks that show so, and whether they did."""
     if not risks:
         return f"<p>{escape(words('risks_none'))}</p>"
-    keys = list(dict.fromkeys(key for risk in risks for key in risk))
-    return rows([words(key) for key in keys], [[_value(key, risk.get(key)) for key in keys] for risk in risks])
+    lines = [[escape(str(risk.get("title", "–"))), *(escape(words(str(risk.get(key, "–")))) for key in ("likelihood", "impact")),
+              escape(str(risk.get("answer", "–"))), ", ".join(_to_check(str(one)) for one in risk.get("checks") or ()), _held(risk, words)]
+             for risk in risks]
+    return rows([words(name) for name in ("risk", "likelihood", "impact", "answer", "checks", "state")], lines)
 
 
-def _value(key: str, value: Any) -> str:
-    if key == "checks":
-        return ", ".join(_to_check(str(one)) for one in value or ())
-    return escape(figure(value))
+def _held(risk: Mapping[str, Any], words: Words) -> str:
+    shown, why = words(str(risk.get("state", "–"))), str(risk.get("why") or "")
+    open_one = risk.get("state") != "held"
+    return (f'<span class="broken">{escape(shown)}</span>' if open_one else escape(shown)) + (f": {escape(why)}" if why else "")
 
 
 def _to_check(identity: str) -> str:

@@ -47,12 +47,17 @@ def scores(score: Mapping[str, Any], words: Any) -> str:
 
 def nearest(checks: Sequence[Mapping[str, Any]], words: Any) -> str:
     """The conditions that come nearest to their limits, or go beyond; nothing where no limit has an order."""
-    found = sorted(((share, f"{check['id']} {item['name']}") for check in checks for item in conditions(check) if (share := spent(item)) is not None),
-                   key=lambda row: (-row[0], row[1]))[:NEAREST]
+    found = sorted(((share, f"{check['id']} {item['name']}") for check in checks for item in conditions(check)
+                    if (share := spent(item)) is not None and (share > 1 or not _counted(item))), key=lambda row: (-row[0], row[1]))[:NEAREST]
     rows = [(name, share, f"{100 * share:.0f} %" if share < 10 else "> 10 ×", "fail" if share > 1 else "degraded" if share > 0.8 else "pass")
             for share, name in found]
     most = max(1.25, min(2.0, max((share for share, _ in found), default=1.0)))  # what is far beyond its limit does not make the rest invisible
     return bars(rows, words("chart_margin"), most, 1.0, words("limit")) if rows else ""
+
+
+def _counted(condition: Mapping[str, Any]) -> bool:
+    """Whether it is a count: one of one demanded is no measurement that comes near to its limit."""
+    return isinstance(condition["observed"], int) and isinstance(condition["limit"], int)
 
 
 def started(checks: Sequence[Mapping[str, Any]], words: Any) -> str:

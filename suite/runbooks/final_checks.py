@@ -18,13 +18,13 @@ SHOWN = 160  # characters of an observed value
 
 def phases(results: Mapping[str, Any], words: Words, directory: Path) -> str:
     """A table per phase; `directory` is where the executed notebooks and the raw evidence lie."""
-    links = Links(results, directory, words)
+    links, grades = Links(results, directory, words), results.get("grades") or {}
     parts = []
     for phase in sorted({check["phase"] for check in results["checks"]}):
         own = [check for check in results["checks"] if check["phase"] == phase]
         head = "".join(f"<th{kind}>{escape(words(name))}</th>" for name, kind in
                        (("criterion", ""), ("observed", ""), ("margin", ' class="number"'), ("state", ""), ("evidence", "")))
-        body = "".join(_check(check, words, links.of(check["id"])) for check in own)
+        body = "".join(_check(check, words, links.of(check["id"]), grades.get(check["id"]) or {}) for check in own)
         parts.append(f'<section class="page"><h2>{escape(phase_name(phase, words))}</h2>\n<table class="checks"><thead><tr>{head}</tr></thead>\n'
                      f"{body}</table></section>\n")
     return "".join(parts)
@@ -71,14 +71,15 @@ def _address(path: str) -> str:
     return quote(path)
 
 
-def _check(check: Mapping[str, Any], words: Words, links: str) -> str:
-    """A body of a table: the check, then a line per condition."""
+def _check(check: Mapping[str, Any], words: Words, links: str, grade: Mapping[str, Any]) -> str:
+    """A body of a table: the check, how its drill is graded, then a line per condition."""
     result = Result.from_dict(check)
-    red = words("proven_red", result.proven_red_at[:10]) if result.proven_red_at else words("never_red")
-    note = f"{words(result.category)} · {red}" + (f" · {words('smoke')}" if result.smoke else "")
+    notes = [words(result.category), words("proven_red", result.proven_red_at[:10]) if result.proven_red_at else words("never_red")]
+    notes += [words("weak", grade.get("why"))] if grade.get("state") == "weak" else []
+    notes += [words("smoke")] if result.smoke else []
     identity = escape(result.id, quote=True)
     head = (f'<tr class="head"><td colspan="3" id="{identity}"><b>{escape(result.id)}</b> {escape(result.title)}<br>'
-            f'<span class="soft">{escape(note)}</span></td><td>{state(result.state, words(result.state))}</td><td>{links}</td></tr>\n')
+            f'<span class="soft">{escape(" · ".join(notes))}</span></td><td>{state(result.state, words(result.state))}</td><td>{links}</td></tr>\n')
     lines = "".join(_condition(item) for item in conditions(check))
     why = f'<tr><td class="why" colspan="5">{escape(result.why)}</td></tr>\n' if result.why else ""
     return f"<tbody>\n{head}{lines}{why}</tbody>\n"
@@ -89,8 +90,12 @@ def _condition(item: Mapping[str, Any]) -> str:
     seen = f'<span class="broken">{escape(figure(item["observed"]))}</span>' if item["met"] is False else escape(figure(item["observed"]))
     left, unit = margin(item), escape(str(item["unit"]))
     demanded = f'{escape(str(item["name"]))} <span class="soft">{escape(str(item["op"]))} {escape(figure(item["limit"]))} {unit}</span>'
-    return (f'<tr><td>{demanded}</td><td>{seen}</td><td class="number">{"–" if left is None else f"{left:+.3g} {unit}"}</td>'
+    return (f'<tr><td>{demanded}</td><td>{seen}</td><td class="number">{"–" if left is None else f"{_signed(left)} {unit}"}</td>'
             f"<td>{mark}</td><td></td></tr>\n")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
 
 
 def figure(value: Any) -> str:
@@ -99,7 +104,7 @@ def figure(value: Any) -> str:
         return "–"
     plain = number(value)
     if plain is not None:
-        return f"{value:,}" if isinstance(value, int) else f"{plain:.4g}"
+        return f"{value:,}" if isinstance(value, int) else f"{plain:,.0f}" if abs(plain) >= 1000 else f"{plain:.4g}"
     if isinstance(value, Mapping):
         text = ", ".join(f"{name} {figure(inner)}" for name, inner in value.items())
     elif isinstance(value, Sequence) and not isinstance(value, str):

@@ -48,7 +48,7 @@ class Ledger:
 def read(reports: Path) -> Ledger:
     """All lines of an archive's ledger; none where there is no file. Raises StorageError when it cannot be read."""
     try:
-        data = (reports / FILE).read_bytes()
+        data = disk.read_plain(reports / FILE)
     except FileNotFoundError:
         return Ledger(())
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ def check_tonight(release: str = "nightly", stage: str = "", reports: str = "", 
     from suite.runbooks.release import check_release
     from suite.settings import load
 
+    os.umask(0o077)  # the kernel of a job is ours alone, so nothing that it writes is anybody else's to read
     settings = load()
     done = check_release(release, stage or settings.stage, settings, reports=Path(reports) if reports else None, phases=list(phases) or None,
                          progress=False, language=language, start=start)

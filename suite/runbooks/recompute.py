@@ -12,6 +12,7 @@ from suite.checks import criteria as limits
 from suite.checks.criteria import Criteria, examine
 from suite.checks.result import MIME
 from suite.errors import SettingsError
+from suite.runbooks import disk
 from suite.runbooks.archive import CRITERIA, RESULTS
 from suite.runbooks.digest import INJECTED, cells, generated, of_notebook, tags, text
 from suite.runbooks.expected import IDS
@@ -28,8 +29,9 @@ def recomputed(place: Path, results: Mapping[str, Any], run: Mapping[str, Any], 
     Of a pruned release only results.json itself can be judged.
     """
     try:
+        disk.read_plain(place / CRITERIA)  # a pipe would be waited for
         criteria = limits.load(place / CRITERIA)
-    except SettingsError as error:
+    except (SettingsError, OSError) as error:
         return [f"The criteria in the report cannot be read, so no state can be computed again: {error}"], []
     doubts = [doubt for row in rows(results) for doubt in _judged(row, criteria)]
     doubts += [f"{name} stands twice in {RESULTS}." for name in _twice([str(row.get("id")) for row in rows(results)])]
@@ -161,11 +163,11 @@ def _runs(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _notebook(file: Path) -> tuple[dict[str, Any] | None, str]:
-    if file.is_symlink() or not file.is_file():
-        return None, "is missing."
     try:
-        body = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
+        body = json.loads(disk.read_plain(file))
+    except FileNotFoundError:
+        return None, "is missing."
+    except (OSError, ValueError, RecursionError) as error:
         return None, f"cannot be read as a notebook ({type(error).__name__}: {str(error)[:100]})."
     return (body, "") if isinstance(body, dict) and isinstance(body.get("cells"), list) else (None, "is no notebook.")
 

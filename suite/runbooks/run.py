@@ -21,7 +21,8 @@ from suite.runbooks.execute import execute
 from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
 from suite.serving.catalog import catalog
 from suite.serving.catalog import profile as known_profile
-from suite.settings import Settings, load, secret
+from suite.settings import Settings, secret
+from suite.settings import load as load_settings
 
 __all__ = ["Report", "Run", "begin", "execute"]
 
@@ -105,6 +106,41 @@ class Run:
         return View(render.table(columns, rows, title="How much would be lost, and for how long", note=note),
                     f"{render.text_table(columns, rows)}\n{note}".rstrip())
 
+    def timeline(self) -> View:
+        """What became of the requests of a steady load, moment by moment, 0 being when a server was killed."""
+        found = next((item for result in self.results() for item in result.evidence if item.get("name") == "timeline"), None)
+        if found is None:
+            return View("<p>No load was run, so there is no timeline.</p>", "No load was run, so there is no timeline.")
+        rows, kinds = found["rows"], [key for key in found["rows"][0] if key != "at_s"]
+        marks = [(0.0, "killed")] + ([(found["whole_s"], "whole again")] if found["whole_s"] is not None else [])
+        drawing = render.columns([row["at_s"] for row in rows], [(kind, [row[kind] for row in rows]) for kind in kinds], "seconds since the kill",
+                                 f"Requests ended in each {found['step_s']:g} s", marks)
+        columns = ["s since the kill", *kinds]
+        table = [[row["at_s"], *(row[kind] for kind in kinds)] for row in rows]
+        return View(drawing + render.table(columns, table), render.text_table(columns, table))
+
+    def levels(self) -> View:
+        """What a load came to, level by level, and from where on more callers only wait longer."""
+        notes = [item for result in self.results() for item in result.evidence]
+        rows, point = [item for item in notes if item.get("name") == "level"], next((item for item in notes if item.get("name") == "saturation"), {})
+        if not rows:
+            return View("<p>No load was made.</p>", "No load was made.")
+        labels = [f"{row['level']} callers" for row in rows]
+        drawing = render.chart(labels, [("answers a second", [row["rate"] for row in rows]), ("median wait, s", [row["p50"] for row in rows]),
+                                        ("p95 of the wait, s", [row["p95"] for row in rows])], "Load by level")
+        keys = ("level", "n", "rate", "tokens_per_s", "p50", "p95", "high", "max", "chat_waiting", "code_waiting", "wrong")
+        table = [[row.get(key) for key in keys] for row in rows]
+        note = f"Saturation: {point['level']} callers, {point['rate']} answers a second" + (
+            "; more callers only wait longer." if point["reached"] else "; the highest level that was tried, so that the point may lie above it.")
+        return View(drawing._repr_html_() + render.table(keys, table, note=note), f"{render.text_table(keys, table)}\n{note}")
+
+    def scaling(self) -> View:
+        """What to change at which load, and how the monitoring finds each of these rules now."""
+        rows = [[item[key] for key in ("rule", "state", "at", "change")] for result in self.results() for item in result.evidence
+                if item.get("name") == "scaling"]
+        columns = ["rule", "state", "due at", "what to change"]
+        return View(render.table(columns, rows), render.text_table(columns, rows))
+
     def recommendations(self) -> View:
         """The list of P4.4: each recommendation with its state, what was seen, and who answers for one that is waived."""
         rows = [row for result in self.results() for row in listed(result)]
@@ -166,16 +202,18 @@ class Run:
 
 
 def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_urls: Any = None, token_env: str = "", budget_s: float = 120.0,
-          criteria: str = "", expect_profile: str = "", expect_commit: str = "", settings: Mapping[str, Any] | None = None) -> Run:
+          criteria: str = "", expect_profile: str = "", expect_commit: str = "", settings: Mapping[str, Any] | None = None,
+          load: Mapping[str, Any] | None = None) -> Run:
     """Get ready to run the checks of a runbook: on the stack at `base_urls`, else on the one that `start` joins or starts.
 
     Without a profile, whatever stack runs here is inspected; `expect_profile` and `expect_commit` fail the run when it is another than meant.
-    A stack that cannot be started leaves a run whose checks are not-run. Raises BadRequest or SettingsError for a parameter that cannot be used.
+    `load` says how much of it a runbook makes that makes load. A stack that cannot be started leaves a run whose checks are not-run. Raises
+    BadRequest or SettingsError for a parameter that cannot be used.
     """
     urls, own, began = read_urls(base_urls or {}), dict(settings or {}), time.time()
     if isinstance(budget_s, bool) or not isinstance(budget_s, (int, float)) or not budget_s > 0:
         raise BadRequest(f"budget_s is {budget_s!r} but must be a number of seconds above 0.")
-    ours = load({key: value for key, value in own.items() if key != "profile"})
+    ours = load_settings({key: value for key, value in own.items() if key != "profile"})
     facts: dict[str, Any] = {"runbook": name, "begun_at": now(), "stack": "", "profile": "", "commit": "", "smoke": False, "mismatches": [],
                              "trouble": "", "host": {}, "config": ours.digest()}
     demands = limits.load(criteria, {"budget_s": float(budget_s)}, waivers=ours.waivers, known=every_id())
@@ -188,6 +226,7 @@ def begin(name: str, *, start: Callable[..., Opened], profile: str = "", base_ur
     if run._target is not None:
         target = run._target
         target.expected, target.ci_result = _expected_models(profile), ours.ci_result
+        target.load, target.evidence = dict(load or {}), ours.reports_dir
         _look(target, facts)
         run._criteria = demands.under(facts["profile"])
         there = facts["host"].get("ports")

@@ -58,7 +58,7 @@ def _seal(directory: Path, reports: Path, name: str, key: SigningKey, sealed_as:
     if criteria is None:
         raise BadRequest(f"{directory} holds no {CRITERIA}, by which its results could be judged again; copy the criteria that were used into it.")
     found = ledger.read(reports)
-    place, at = _free(reports, name), disk.now()
+    place, at = _free(reports, name, {str(line.get("path")) for line in found.lines}), disk.now()
     digests = {path: of_file(file) for path, file in files.items()}
     previous = {"n": len(found.lines) + 1, "previous": found.head}
     run = statement.release_run(results, digests[RESULTS], _notebooks(files, results, runbooks), sealed=sealed_as, at=at, place=place.name,
@@ -88,9 +88,8 @@ def _plain_files(directory: Path) -> dict[str, Path]:
     return files
 
 
-def _free(reports: Path, name: str) -> Path:
+def _free(reports: Path, name: str, taken: set[str]) -> Path:
     """A folder's name that nothing has: another release of the same second may have it, or of a clock that was set back."""
-    taken = {str(line.get("path")) for line in ledger.read(reports).lines}
     for number in range(1, 1000):
         path = reports / (name if number == 1 else f"{name}-{number}")
         if not path.exists() and path.name not in taken:

@@ -130,13 +130,18 @@ def read_public(file: Path | str) -> tuple[PublicKey, ...]:
             data = stream.read(MOST)
     except OSError as error:
         raise BadRequest(f"The public key {path} cannot be read ({error.strerror}); name the file that `suite report key` writes.") from error
-    keys = tuple(_public(block, path) for block in _PEM.findall(data))
+    return parse_public(data, str(path))
+
+
+def parse_public(data: bytes, where: str) -> tuple[PublicKey, ...]:
+    """The same from the bytes of a file called `where`."""
+    keys = tuple(_public(block, where) for block in _PEM.findall(data))
     if not keys:
-        raise BadRequest(f"The file {path} holds no public key in PEM; name the file that `suite report key --out FILE` writes.")
+        raise BadRequest(f"The file {where} holds no public key in PEM; name the file that `suite report key --out FILE` writes.")
     return keys
 
 
-def _public(block: bytes, path: Path) -> PublicKey:
+def _public(block: bytes, where: str) -> PublicKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -146,7 +151,7 @@ def _public(block: bytes, path: Path) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise BadRequest(f"The file {path} holds a public key that is no Ed25519 key; name the one that reports are signed with.")
+        raise BadRequest(f"The file {where} holds a public key that is no Ed25519 key; name the one that reports are signed with.")
     return PublicKey(key.public_bytes_raw())
 
 

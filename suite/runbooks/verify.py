@@ -10,13 +10,13 @@ from typing import Any
 
 from suite import render
 from suite.errors import BadRequest, NotFound
-from suite.runbooks import archive, ledger, statement
+from suite.runbooks import archive, disk, ledger, statement
 from suite.runbooks.archive import ATTESTATION, CRITERIA, ENVIRONMENT, RESULTS, SIGNER
 from suite.runbooks.digest import of_file
 from suite.runbooks.envelope import IN_TOTO, read_envelope
 from suite.runbooks.reassess import reassessed
 from suite.runbooks.recompute import recomputed
-from suite.runbooks.sign import PublicKey, read_public
+from suite.runbooks.sign import PublicKey, parse_public
 
 Keys = PublicKey | Sequence[PublicKey] | None
 
@@ -71,7 +71,7 @@ def verify_release(place: Path, keys: Sequence[PublicKey] = (), head: str = "") 
     try:
         found.release()
         _in_ledger(found, head)
-    except (OSError, RecursionError) as error:
+    except (OSError, RecursionError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # what is there has another shape
         found.doubts.append(f"The report could not be read to its end ({type(error).__name__}: {error}).")
     return Verified(place, tuple(dict.fromkeys(found.doubts)), tuple(dict.fromkeys(found.notes)), found.facts)
 
@@ -142,7 +142,7 @@ class _Look:
         """The statement in an envelope; empty, with the doubt, when it is not signed or of another kind."""
         file = self.place / name
         try:
-            envelope = read_envelope(file.read_bytes(), name)
+            envelope = read_envelope(disk.read_plain(file), name)
             body = json.loads(envelope.payload)
         except (BadRequest, OSError, ValueError, RecursionError) as error:
             self.doubts.append(f"{name} cannot be read: {str(error)[:200]}")
@@ -166,8 +166,8 @@ class _Look:
         if self.keys:
             return self.keys
         try:
-            return read_public(self.place / SIGNER)
-        except BadRequest as error:
+            return parse_public(disk.read_plain(self.place / SIGNER), SIGNER)
+        except (BadRequest, OSError) as error:
             self.doubts.append(f"The public key in the report cannot be used: {error}")
             return ()
 

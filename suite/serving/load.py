@@ -49,8 +49,8 @@ class Loaded:
     held: Held | None = field(default=None, repr=False)
 
     def facts(self) -> dict[str, Any]:
-        """Which file it is and how it was loaded; `intact` says that the file has not changed since."""
-        return {**self.fixed, "intact": stamp(self.prepared.place.path) == self.prepared.stamp}
+        """Which file it is and how it was loaded; `intact`: it has not changed since; `pid` is its own process, None in the kernel."""
+        return {**self.fixed, "intact": stamp(self.prepared.place.path) == self.prepared.stamp, "pid": getattr(self.decoder, "pid", None)}
 
     def memory(self, server: str, cards: Sequence[Gpu]) -> list[ModelMemory]:
         """What it takes of each memory, planned and seen; `cards` are as they are now."""

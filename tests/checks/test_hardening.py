@@ -117,6 +117,22 @@ def test_a_stack_that_does_not_say_what_is_exposed_is_not_taken_for_good(running
     assert {values[name] for name in ("unencrypted_links", "key_age", "settings_readable")} == {"not seen"}
 
 
+def test_files_of_the_vector_engine_are_private_by_their_folder_and_no_others_are(running: Any, staged: Any) -> None:
+    stack, _ = running
+    stack.store.create("of-this-test", 8)
+    [shard] = stack.data.glob("vectors/of-this-test/shard")
+    engine, own = next(path for path in shard.rglob("*") if path.is_file()), shard.parent / "of-ours.json"
+    engine.chmod(0o644)  # as the umask of a notebook's kernel has it
+    assert staged(RECOMMENDATIONS).state == "pass"
+    own.touch(mode=0o644)
+    assert seen(staged(RECOMMENDATIONS))["readable_by_others"] == 1
+    own.unlink()
+    shard.chmod(0o755)
+    assert seen(staged(RECOMMENDATIONS))["readable_by_others"] >= 1
+    shard.chmod(0o700)
+    stack.store.drop("of-this-test")
+
+
 def test_data_in_memory_is_for_stage_dev_only(staged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("suite.checks.phase4_place.mount", lambda path: Mount("/", "tmpfs", "tmpfs", "rw"))
     assert staged(PLACES).state == "pass"
@@ -195,5 +211,6 @@ def test_the_host_record_of_another_stack_is_not_this_one(tmp_path: Path) -> Non
     assert ground.on_this_machine({"id": "a", "data_dir": str(tmp_path)}) == tmp_path
     for host in ({"id": "b", "data_dir": str(tmp_path)}, {"data_dir": str(tmp_path)}, {"id": "a"}, {"id": "a", "data_dir": str(tmp_path / "x")}):
         assert ground.on_this_machine(host) is None
-    (tmp_path / "run" / "host.json").write_text("[]", encoding="utf-8")
-    assert ground.on_this_machine({"id": None, "data_dir": str(tmp_path)}) is None
+    for said in ("[]", "{}", "{"):
+        (tmp_path / "run" / "host.json").write_text(said, encoding="utf-8")
+        assert ground.on_this_machine({"id": None, "data_dir": str(tmp_path)}) is None

@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 from fake_stack import FakeStack
 
+from suite.checks import fault_tested as job
 from suite.checks.check import perform
 from suite.checks.criteria import examine, load
 from suite.checks.phase4 import TESTED
@@ -123,6 +126,11 @@ def test_the_reports_are_counted_again_whatever_the_result_says(result: Path, ch
     assert broken(check(result)) == {"reports_altered", "fewest_tests"}
 
 
+def test_a_report_with_the_same_counts_is_not_the_one_that_the_job_saw(result: Path, check: Any) -> None:
+    report(result.parent, "pytest", CASES.replace("two", "three"))
+    assert broken(check(result)) == {"reports_altered"}
+
+
 def test_counts_that_are_not_those_of_the_report_count_as_altered(result: Path, check: Any) -> None:
     stages = json.loads(result.read_text())["stages"]
     edit(result, stages=[{**stages[0], "tests": 3}, stages[1]])
@@ -139,6 +147,36 @@ def test_a_stage_that_was_left_out_is_missed_and_a_report_elsewhere_is_none(resu
     assert broken(check(result)) == {"reports_altered", "fewest_tests"}
     edit(result, stages=[])
     assert broken(check(result)) == {"stages_missing", "fewest_tests"}
+
+
+BREAKS = {job.OTHER_COMMIT: {"commit_same"}, job.WRONG_DIGEST: {"digest_same", "reports_altered"}, job.UNFINISHED_JOB: {"finished"},
+          job.FAILING_TEST: {"reports_altered", "tests_failed"}, job.MISSING_STAGE: {"stages_missing"}, job.OWN_WORD: {"other_job"}}
+
+
+def test_every_fault_is_tried() -> None:
+    assert {TESTED.fault, *TESTED.others} == set(BREAKS) and TESTED.prepare is job.finished_job
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a host says of itself, as far as this check asks."""
+
+    commit: str
+
+
+@pytest.mark.parametrize("said", [COMMIT, COMMIT + "-dirty", ""])
+def test_a_throwaway_stack_gets_a_job_of_its_own_and_each_fault_breaks_what_it_is_about(said: str, tmp_path: Path) -> None:
+    for number, (fault, conditions) in enumerate(BREAKS.items()):
+        (tmp_path / str(number) / "cache").mkdir(parents=True)
+        fake, stack = FakeStack(), SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path / str(number)), record=Record(said))
+        target, host = fake.target(), fake.host()
+        fake.host = lambda stack=stack, host=host: {**host, "commit": stack.record.commit}  # type: ignore[method-assign,misc]
+        job.finished_job(stack, target)
+        healthy = perform(TESTED, target, LIMITS["P4.2"])
+        assert healthy.state == "pass", healthy.why
+        fault.inject(stack)
+        assert broken(perform(TESTED, target, LIMITS["P4.2"])) == conditions
+        target.close()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2, "stages": []}', '{"schema": 1}'])

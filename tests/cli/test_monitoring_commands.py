@@ -27,6 +27,7 @@ from suite.errors import StartError
 from suite.monitoring import supervise
 from suite.monitoring.load_dashboards import load_dashboards
 from suite.monitoring.load_rules import load_rules
+from suite.monitoring.scaling import scaling_rules
 from suite.monitoring.table import ROWS
 
 JOBS = {"api-gateway", "inference-chat", "inference-code", "rag", "embedding", "qdrant", "memory-api", "mcp-server", "security-admin", "monitoring"}
@@ -71,7 +72,7 @@ def test_the_real_programs_take_what_is_exported_and_it_names_every_target(bench
     found = files(here / "out")
     assert {row["file"] for row in said["rows"]} | {".suite-bundle.json"} == set(found) and said["folder"] == str(here / "out") and said["aside"] is None
     checked("promtool", "check", "config", "out/prometheus.yml")
-    assert f"{len(load_rules())} rules found" in checked("promtool", "check", "rules", "out/suite.rules.yml")
+    assert f"{len(load_rules()) + len(scaling_rules())} rules found" in checked("promtool", "check", "rules", "out/suite.rules.yml")
     assert "5 receivers" in checked("amtool", "check-config", "out/alertmanager.yml")
     targets = dict(re.findall(r'job_name: (\S+)\n(?:.*\n)*?\s+- targets:\n\s+- "(\S+)"', found["prometheus.yml"]))
     record = bench._behind.record
@@ -236,7 +237,7 @@ def test_both_programs_watch_the_stack_come_back_when_they_die_and_go_together(b
             return client.get(f"/api/v1/{path}", params=params).raise_for_status().json()["data"]
 
         until(lambda: {one["labels"]["job"]: one["health"] for one in ask("targets")["activeTargets"]} == dict.fromkeys(JOBS, "up"))
-        assert sum(len(group["rules"]) for group in ask("rules")["groups"]) == len(load_rules())
+        assert sum(len(group["rules"]) for group in ask("rules")["groups"]) == len(load_rules()) + len(scaling_rules())
         until(lambda: all(rule["health"] == "ok" for group in ask("rules")["groups"] for rule in group["rules"]))
         boards = [json.loads(path.read_text()) for path in (bench.settings.data_dir / "monitoring/bundle/grafana/dashboards").iterdir()]
         asked = 0

@@ -80,6 +80,15 @@ def test_verify_works_where_there_is_nothing_of_ours_but_the_folder(archive: Arc
     assert done.returncode == 1 and "junit.xml was changed after the seal" in done.stdout, done
 
 
+def test_it_is_said_whether_the_key_is_this_machines_own(archive: Archive, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "this machine's own" not in told(capsys, "verify", "R1")  # there is none, and looking makes none
+    own = answer(capsys, "key")["id"]
+    assert f"The signing key is NOT this machine's own, which is {own}." in told(capsys, "verify", "R1")
+    for suffix in (".pem", ".pub"):
+        (tmp_path / "data" / "keys" / f"report-ed25519{suffix}").write_bytes(archive.key_file.with_suffix(suffix).read_bytes())
+    assert "The signing key is this machine's own." in told(capsys, "verify", "R1")
+
+
 def test_what_is_not_there_is_2(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "verify", "R9"]) == 2
     assert "No sealed release is called 'R9'" in capsys.readouterr().err
@@ -127,3 +136,15 @@ def test_a_key_and_its_passphrase_come_by_descriptors(archive: Archive, capsys: 
     assert "is locked with a passphrase; give it with --passphrase-fd" in capsys.readouterr().err
     assert main(["report", "key", "--key", str(tmp_path / "locked.pem"), "--passphrase-fd", "999"]) == 2
     assert "cannot be read from file descriptor 999" in capsys.readouterr().err
+
+
+def test_at_a_terminal_the_passphrase_is_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_key(tmp_path / "locked.pem", "correct horse")
+    asked: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or "correct horse")
+    assert answer(capsys, "key", "--key", str(tmp_path / "locked.pem"))["id"] == load_key(tmp_path / "locked.pem", "correct horse").public.id
+    assert asked == ["Passphrase of the signing key: "]
+    make_key(tmp_path / "open.pem")
+    answer(capsys, "key", "--key", str(tmp_path / "open.pem"))
+    assert len(asked) == 1  # an open one needs none

@@ -16,7 +16,7 @@ from suite.checks.criteria import load as load_criteria
 from suite.checks.fault_hardening import OLD_KEY
 from suite.checks.fault_tested import finished_job
 from suite.errors import SettingsError
-from suite.runbooks.catalog import RUNBOOKS, every_id
+from suite.runbooks.catalog import RUNBOOKS, STRESS, every_id
 from suite.runbooks.execute import execute
 from suite.settings import load, package_file
 
@@ -101,6 +101,6 @@ def test_limits_of_a_profile_hold_for_the_kernel_and_the_runner(tmp_path: Path, 
 
 def test_every_check_has_criteria_of_the_same_weight_and_none_is_left_over() -> None:
     limits = load_criteria()
-    checks = {check.id: check for checks in RUNBOOKS.values() for check in checks}
+    checks = {check.id: check for checks in (RUNBOOKS | STRESS).values() for check in checks}
     assert set(limits) == set(checks) == set(every_id())
     assert {identity: limits[identity].weight for identity in limits} == {identity: check.weight for identity, check in checks.items()}

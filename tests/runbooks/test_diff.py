@@ -36,7 +36,7 @@ def judged(values: list[float]) -> str:
 def test_a_release_does_not_differ_from_itself() -> None:
     found = diff(made.release(), made.release())
     assert found.rows() == [] and not found.worse and found.apart == () and "nothing is worse" in repr(found)
-    assert found.notes == (f"1 releases of this load shape are known; {LEAST} are needed to tell a drift from noise.",)
+    assert found.notes == (f"Releases of this load shape that are known: 1; {LEAST} are needed to tell a drift from noise.",)
 
 
 @pytest.mark.parametrize("before", STATES)
@@ -114,7 +114,7 @@ def test_drifts_of_a_diff_are_told_from_the_releases_before(tmp_path: Path) -> N
     assert [(one.check, one.condition, one.judged, one.n) for one in found.drifts] == [("P5.5", "slowest", "worse", 6)] and found.worse
     assert ("figure", "P5.5 slowest", "1 s", "1.5 s", "worse; usual 1 ± 0.0222 (6)") in found.rows()
     few = diff(rows[-2], rows[-1], rows[:2])
-    assert [one.judged for one in few.drifts] == ["too few"] and not few.worse and "3 releases of this load shape are known; 5 are needed" in few.notes[0]
+    assert [one.judged for one in few.drifts] == ["too few"] and not few.worse and "Releases of this load shape that are known: 3; 5 are needed" in few.notes[0]
     assert "too few to tell" in str(few.drifts[0])
 
 
@@ -239,6 +239,8 @@ def test_releases_of_an_archive_are_compared_by_name_folder_or_path(tmp_path: Pa
     assert [(one.judged, one.n) for one in found.drifts] == [("worse", 6)], "all that came before r5, and r5"
     assert json.loads(json.dumps(found.to_dict()))["rows"] == json.loads(json.dumps(compare(reports, places[5].name, str(places[6])).to_dict()))["rows"]
     assert [one.n for one in compare(reports, "r5", "last", history=2).drifts] == [3] and [one.n for one in compare(reports, "r5", "last", 0).drifts] == [1]
+    first = made.sealed(tmp_path / "old", series([5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.5]))[0]
+    assert [one.usual for one in compare(first.parent, "r5", "r6", history=2).drifts] == [1.0], "those just before it"
     back = compare(reports, "last", "r5")
     assert all(one.n == 6 for one in back.drifts), "the second release is no part of its own noise"
     with pytest.raises(NotFound, match="No sealed release is called 'r9'"):

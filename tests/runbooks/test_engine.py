@@ -15,7 +15,7 @@ import papermill
 import pytest
 from papermill.engines import papermill_engines
 
-from suite.runbooks import engine
+from suite.runbooks import engine, engine_cells
 from suite.runbooks.ending import Ending, titles, told
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -42,6 +42,19 @@ def test_the_entry_point_leads_to_the_engine() -> None:
     points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]["papermill.engine"]
     module, _, name = points[engine.NAME].partition(":")
     assert getattr(importlib.import_module(module), name) is engine.SuiteEngine
+
+
+@pytest.mark.parametrize("first", ["suite.runbooks.engine", "suite.runbooks.engine_cells", "papermill", "suite.runbooks.execute"])
+def test_it_and_papermill_may_be_imported_in_any_order_and_papermill_alone_loads_nothing_of_ours(first: str, tmp_path: Path) -> None:
+    # an installed entry point is loaded while papermill is imported; this one is what our pyproject would install
+    (tmp_path / "made-1.dist-info").mkdir()
+    (tmp_path / "made-1.dist-info" / "entry_points.txt").write_text("[papermill.engine]\nsuite = suite.runbooks.engine:SuiteEngine\n")
+    (tmp_path / "made-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: made\nVersion: 1\n")
+    code = (f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {first}, papermill; heavy = 'suite.runbooks.engine_cells' in sys.modules\n"
+            "import suite.runbooks.engine; from papermill.engines import papermill_engines as known\n"
+            "assert known.get_engine('suite') is suite.runbooks.engine.SuiteEngine; print(heavy)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, str(first == "suite.runbooks.engine_cells")), done.stderr
 
 
 def test_it_gives_what_papermills_own_engine_gives(tmp_path: Path) -> None:
@@ -136,7 +149,7 @@ def test_papermills_own_command_finds_it_and_exits_with_an_error_when_the_kernel
 def test_a_disk_that_is_full_leaves_the_notebook_that_was_whole_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.ipynb"
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
-    engine.write_whole(made, out)
+    engine_cells.write_whole(made, out)
     before = out.read_bytes()
 
     def full(self: Path, text: str, encoding: str = "") -> int:
@@ -145,5 +158,5 @@ def test_a_disk_that_is_full_leaves_the_notebook_that_was_whole_before(tmp_path:
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
-        engine.write_whole(made, out)
+        engine_cells.write_whole(made, out)
     assert out.read_bytes() == before and [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.ipynb"]

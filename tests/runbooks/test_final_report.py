@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from suite.errors import BadRequest, StorageError
 from suite.runbooks import final_words
 from suite.runbooks.catalog import RUNBOOKS
 from suite.runbooks.final import SECTIONS, write_report
+from suite.runbooks.final_checks import figure
 from suite.runbooks.final_front import percent
 from suite.runbooks.final_words import Words
 
@@ -57,7 +59,11 @@ def release() -> dict[str, Any]:
         "P5.5": made.check("P5.5", {"slowest": 2.75}, evidence=({"name": "seconds", "route": "POST /v1/chat/completions", "n": 60, "min": 0.1, "p50": 0.2, "p95": 2.75,
                                                                "low": None, "high": 2.9, "max": 2.9},)),
         "P5.7": made.check("P5.7", {"broken": 2})})
-    found["risks"] = [{"risk": "GPU memory runs out", "checks": ["P5.6", "P1.2"], "owner": "lee"}]
+    found["risks"] = [{"name": "gpu", "title": "GPU memory runs out", "likelihood": "medium", "impact": "high", "answer": "It is measured.",
+                       "checks": ["P5.6", "P1.2"], "state": "open", "why": "P1.2 does not apply"},
+                      {"name": "disk", "title": "A disk runs full", "likelihood": "low", "impact": "high", "answer": "Room is measured.",
+                       "checks": ["P1.6"], "state": "held", "why": ""}]
+    found["grades"] = {"P2.2": {"state": "weak", "why": "its code changed since", "at": ""}, "P2.3": {"state": "proven", "why": "", "at": ""}}
     found["waivers"] = [{"check": "P4.4", "owner": "kim", "expiry": "2099-01-31", "reason": "the proxy comes in March"}]
     found["loosened"] = [{"id": "P5.5", "condition": "slowest", "old": "<= 2.0 s", "new": "<= 3.0 s", "waiver": None},
                           {"id": "P5.6", "condition": "free", "old": ">= 30 GB", "new": "", "waiver": {"owner": "lee", "expiry": "2099-02-01", "reason": "small disk"}}]
@@ -92,6 +98,10 @@ def test_every_check_with_its_limits_figures_and_margins_is_there(directory: Pat
     for words in ("the profile declares no GPU", "its cell was not executed", "RuntimeError: connection refused", "killed by signal 9", "rss_bytes: 123",
                   "GPU memory runs out", "the proxy comes in March", "the quality of answers: smoke models were used", "machine.memory_bytes", "22" * 32):
         assert words in seen.words, words
+    assert "weak: its code changed since" in text[text.index('id="P2.2"'):text.index('id="P2.3"')] and text.count("weak: ") == 1
+    assert '<span class="broken">open</span>: P1.2 does not apply' in text and "<td>held</td>" in text and "It is measured." in text
+    nearest = text[text.index("Nearest to the limit"):]
+    assert nearest.index("P2.1 slowest") < nearest.index("P5.5 slowest") and "125 %" in nearest and "92 %" in nearest
     assert 'P5.5</a> slowest</td><td>&lt;= 2.0 s</td><td>&lt;= 3.0 s</td><td><span class="broken">none</span></td>' in text
     assert 'P5.6</a> free</td><td>&gt;= 30 GB</td><td>–</td><td>lee, until 2099-02-01: small disk</td>' in text
     assert seen.words.count("lowest category") == 1 and "50 %" in seen.words and percent(results["score"]["mean"], Words("en")) in seen.words
@@ -148,6 +158,29 @@ def test_a_language_without_texts_and_results_that_lack_a_part_are_refused(direc
     assert not (directory / "report.html").exists()
 
 
+@pytest.mark.parametrize(("facts", "dirty"), [({"commit": "a" * 40}, False), ({"dirty_diff_sha256": hashlib.sha256(b"").hexdigest()}, False),
+                                              ({"dirty_diff_sha256": hashlib.sha256(b"diff").hexdigest()}, True), ({"commit": "a" * 40 + "-dirty"}, True)])
+def test_a_checkout_with_changes_is_told_from_a_clean_one(directory: Path, facts: dict[str, Any], dirty: bool) -> None:
+    words = Seen(write_report(made.release(facts=facts), directory, "en")).words
+    assert ("with uncommitted changes" in words) is dirty
+
+
+def test_a_count_that_is_met_is_not_shown_as_near_to_its_limit_and_one_that_is_not_is(directory: Path) -> None:
+    def nearest(count: int) -> str:
+        row = made.check("P2.4")
+        row["evidence"] = [{"name": "citations", "op": ">=", "limit": 4, "observed": count, "unit": "citations", "met": count >= 4}, *row["evidence"]]
+        text = write_report(made.release(changed={"P2.4": row}), directory, "en").read_text(encoding="utf-8")
+        return text[text.index("Nearest to the limit"):text.index('id="P1.1"')]
+
+    assert "P2.4 citations" not in nearest(4) and "P2.4 citations</text>" in nearest(3) and ">133 %</text>" in nearest(3)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(86_400.0, "86,400"), (1_234_567, "1,234,567"), (0.00012345, "0.0001234"), (None, "–"), (True, "True"),
+                                              ({"a": 1, "b": [2.5, "x"]}, "a 1, b 2.5, x"), ("x" * 200, "x" * 159 + "…")])
+def test_a_value_is_written_as_it_is_read(value: Any, shown: str) -> None:
+    assert figure(value) == shown
+
+
 def test_limits_that_were_not_compared_are_not_said_to_be_no_looser(directory: Path) -> None:
     results = made.release()
     assert "Limits were not compared" in Seen(write_report(results, directory, "en")).words
@@ -179,6 +212,8 @@ def test_nothing_that_was_observed_or_named_becomes_markup(directory: Path) -> N
     hostile["score"] = {**results["score"], "categories": {HOSTILE: results["score"]["categories"]["security"]}}
     seen = Seen(write_report(hostile, directory, "en"))
     assert seen.tags.isdisjoint({"script", "img", "iframe", "object", "link", "form"}) and HOSTILE in seen.words
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', (directory / "report.html").read_text(encoding="utf-8"))
+    assert policy and policy[1].startswith("default-src 'none'; ") and "script" not in policy[1]
 
 
 def test_a_report_that_cannot_be_written_leaves_the_last_one(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ def test_each_kind_of_output_is_shown(tmp_path: Path) -> None:
     assert "<pre>said red &lt;b&gt;</pre>" in text and "<pre>E: v</pre>" in text and "<i>rich</i>" in text and "plain only" not in text
     assert 'alt="a &quot;drawing&quot;" src="data:image/svg+xml;base64,' in text and 'src="data:image/png;base64,iVBORw0KGgo="' in text
     assert "<strong>strong</strong>" in text and "&#x27;&lt;plain&gt;&#x27;" in text and "<script" not in text and text.count('class="cell"') == 1
+    assert text.count("&lt;script&gt;") == 2, "HTML in prose is shown as text"
 
 
 def test_an_image_that_is_none_is_left_out(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 import papermill
 import pytest
 from fake_stack import TOKEN, FakeStack, change
-from release_stage import Archive, edited_json
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from release_stage import ODD, Archive, edited_json, places, put
 
-from suite.errors import BadRequest
+from suite.errors import BadRequest, SuiteError
 from suite.runbooks import archive as shelf
 from suite.runbooks import statement
-from suite.runbooks.afterwards import seal_notebook
+from suite.runbooks.afterwards import ALONE, seal_notebook
 from suite.runbooks.verify import verify
 from suite.settings import package_file
 
@@ -45,6 +47,7 @@ def test_it_is_archived_as_it_is_and_says_that_it_was_sealed_afterwards(executed
     assert found.ok, found
     assert found.facts["sealed"] == "afterwards" and statement.NOT_AT_ONCE in found.notes and found.facts["verdict"] == "NOT READY"
     assert (sealed.path / "phase2_health.ipynb").read_bytes() == executed.read_bytes()
+    assert ALONE in (sealed.path / "report.html").read_text(encoding="utf-8") and (sealed.path / "phase2_health.html").is_file()
     results = shelf.results(sealed.path)
     states = {row["id"]: row["state"] for row in results["checks"]}
     assert len(states) == 33 and states["P2.5"] == "fail" and states["P2.4"] == "pass"
@@ -98,7 +101,7 @@ def test_a_run_that_was_broken_off_has_the_rest_not_run(executed: Path, archive:
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    (b"", "is no notebook"), (b"{", "is no notebook"), (b"[]", "is no executed runbook of this suite"),
+    (b"", "is no notebook"), (b"{", "is no notebook"), (b"[]", "is no notebook: it has no cells"), (b'{"cells": [5]}', "is no notebook: it has no cells"),
     (json.dumps({"cells": [], "nbformat": 4}).encode(), "no cell of it holds the record of a run; execute one of runbooks/ first"),
     (json.dumps({"cells": [{"cell_type": "code", "outputs": [{"data": {"application/vnd.suite.run+json": {"runbook": "mine"}}}]}]}).encode(),
      "is an execution of another runbook: No runbook is called 'mine'"),
@@ -109,6 +112,21 @@ def test_a_foreign_or_truncated_notebook_is_refused_and_nothing_stays(text: byte
         seal_notebook(archive.folder / "out.ipynb", archive.reports, archive.key)
     assert sentence in told.value.message and "\n" not in told.value.message
     assert list(archive.reports.iterdir()) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(data=st.data())
+def test_an_odd_value_anywhere_in_a_notebook_is_sealed_or_refused_in_a_sentence(executed: Path, tmp_path: Path, data: st.DataObject) -> None:
+    body = json.loads(executed.read_bytes())
+    own, archive = tmp_path / "odd.ipynb", Archive(tmp_path)
+    own.write_text(json.dumps(put(body, data.draw(st.sampled_from(places(body))), data.draw(ODD))), encoding="utf-8")
+    try:
+        sealed = seal_notebook(own, archive.reports, archive.key)
+    except SuiteError as error:
+        assert "\n" not in error.message
+    else:
+        assert shelf.results(sealed.path)["verdict"] in ("NOT READY", "COULD NOT RUN") and isinstance(verify(sealed.path).ok, bool)
+    assert shelf.unfinished(archive.reports) == []
 
 
 def test_a_truncated_execution_is_refused(executed: Path, archive: Archive) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,46 @@ def test_a_name_that_is_taken_gets_a_number_and_no_release_is_written_over(tmp_p
     archive._made = 0  # the same second once more
     second = archive.seal("R1")
     assert second.path.name == f"{first.path.name}-2" and verify(first.path).ok and verify(second.path).ok
+
+
+def test_no_folder_that_the_ledger_does_not_know_is_taken_for_a_release_or_written_over(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    waiting = archive.make("R1")
+    name = waiting.name.removeprefix(".").removesuffix(shelf.PARTIAL)
+    (archive.reports / name).mkdir()
+    (archive.reports / name / "mine.txt").write_text("x", encoding="utf-8")
+    sealed = seal(waiting, archive.reports, archive.key, runbooks=archive.runbooks)
+    assert sealed.path.name == f"{name}-2" and (archive.reports / name / "mine.txt").exists() and verify(archive.reports).ok
+    shutil.rmtree(sealed.path)
+    archive._made = 0
+    assert archive.seal("R1").path.name == f"{name}-3"  # the ledger still has the second
+
+
+def test_a_folder_that_waits_under_a_sealed_releases_name_does_not_become_it(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    first, other = archive.seal("R1"), archive.seal("R2")
+    first.path.rename(tmp_path / "away")
+    forged = shutil.copytree(other.path, archive.reports / f".{first.path.name}{shelf.PARTIAL}")
+    last = (archive.reports / ledger.FILE).read_text(encoding="utf-8").splitlines(keepends=True)[0]
+    (archive.reports / ledger.FILE).write_text(last, encoding="utf-8")  # as if R1 had been the last one
+    assert shelf.recover(archive.reports) == [] and forged.is_dir()
+    assert any(f"{first.path.name} is in the ledger, but its folder or its attestation is gone" in doubt for doubt in verify(archive.reports).doubts)
+    shutil.rmtree(forged)
+    (tmp_path / "away").rename(forged)
+    assert shelf.recover(archive.reports) == [f"{first.path.name} had been sealed and got its name."] and verify(first.path).ok
+
+
+def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "folder" / "results.json"
+    file.parent.mkdir()
+    disk.write_whole(file, b"old")
+    with file.open("rb") as reader:
+        disk.write_whole(file, b"new")
+        assert reader.read() == b"old" and file.read_bytes() == b"new"
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        disk.write_whole(file, b"newer")
+    assert file.read_bytes() == b"new" and os.listdir(file.parent) == ["results.json"]
 
 
 def test_what_is_no_folder_of_a_release_is_refused(tmp_path: Path) -> None:

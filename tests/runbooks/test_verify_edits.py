@@ -92,6 +92,10 @@ def linked(place: Path) -> None:
     (place / "report.html").symlink_to(place.parent / "elsewhere.html")
 
 
+def pipe(name: str) -> Callable[[Path], None]:
+    return lambda place: ((place / name).unlink(), os.mkfifo(place / name))[1]
+
+
 def resigned(place: Path) -> None:
     """Somebody with a key of their own edits the verdict, and seals everything anew, public key and all."""
     make_key(place.parent / "theirs.pem")
@@ -219,7 +223,10 @@ EDITS: dict[str, Edit] = {
     "truncated criteria": (truncated("criteria.toml"), "criteria.toml was changed after the seal"),
     "a truncated attestation": (truncated(ATTESTATION), f"{ATTESTATION} cannot be read"),
     "a symlink for a file": (linked, "report.html is a symbolic link"),
-    "a pipe for a file": (lambda place: (os.unlink(place / "junit.xml"), os.mkfifo(place / "junit.xml")), "junit.xml is no plain file"),
+    **{f"a pipe for {name}": (pipe(name), f"{name} is no plain file") for name in ("junit.xml", "results.json", "criteria.toml", "gates.toml", NOTEBOOK, SIGNER,
+                                                                                    ENVIRONMENT)},
+    "a device for the results": (lambda place: ((place / "results.json").unlink(), (place / "results.json").symlink_to("/dev/zero")),
+                                 "results.json is a symbolic link"),
 }
 
 
@@ -241,8 +248,8 @@ def test_an_edited_report_is_found(name: str, archive: Archive) -> None:
 @pytest.mark.parametrize("name", [name for name in EDITS if name not in ("the folder of another release", "re-signed with another key")])
 def test_it_is_found_on_another_machine_too_where_no_ledger_lies_beside(name: str, archive: Archive, tmp_path: Path) -> None:
     EDITS[name][0](release(archive))
-    alone = shutil.copytree(release(archive), tmp_path / "alone", symlinks=True, ignore=lambda _, names: [n for n in names if n == "junit.xml" and
-                                                                                                          "pipe" in name])
+    gone = name.removeprefix("a pipe for ")  # what cannot be copied is missing there
+    alone = shutil.copytree(release(archive), tmp_path / "alone", symlinks=True, ignore=lambda _, names: {gone} & set(names))
     found = verify(alone)
     assert not found.ok and not any("No ledger" in doubt for doubt in found.doubts)
 
@@ -321,6 +328,15 @@ def test_an_edited_ledger_is_found(name: str, archive: Archive) -> None:
     assert not found.ok and any(sentence in doubt for doubt in found.doubts), found
 
 
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("an edited verdict", "Line 2 of the ledger was changed"), ("a damaged line", "Line 2 of the ledger cannot be read"),
+    ("reordered releases", "Line 2 of the ledger does not follow"), ("a removed first release", "does not list it: its line was removed")])
+def test_it_is_found_by_whoever_looks_at_one_release_beside_it_too(name: str, sentence: str, archive: Archive) -> None:
+    LEDGER[name][0](archive)
+    found = verify(next(archive.reports.glob("*-R1")))
+    assert not found.ok and any(sentence in doubt for doubt in found.doubts), found
+
+
 def test_a_ledger_that_was_signed_anew_is_found_by_the_key_or_the_head(archive: Archive, tmp_path: Path) -> None:
     ours, head = archive.key.public, ledger.read(archive.reports).head
     shutil.rmtree(release(archive))
@@ -330,6 +346,13 @@ def test_a_ledger_that_was_signed_anew_is_found_by_the_key_or_the_head(archive: 
     assert any("does not hold the head" in doubt for doubt in verify(archive.reports, head=head).doubts)
     last = verify(next(archive.reports.glob("*-R3")))
     assert any("sealed at another place in the ledger" in doubt for doubt in last.doubts), last
+
+
+def test_a_ledger_signed_by_another_key_than_its_reports_is_found(archive: Archive, tmp_path: Path) -> None:
+    forged(archive, lambda rows: None, tmp_path / "theirs.pem")
+    assert verify(archive.reports).ok  # as a chain it is one
+    found = verify(release(archive))
+    assert any("The report and its line in the ledger are signed by different keys." in doubt for doubt in found.doubts), found
 
 
 def test_a_removed_last_release_is_found_by_the_head_that_was_kept_and_else_it_is_said_that_nobody_looked(archive: Archive) -> None:

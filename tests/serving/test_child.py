@@ -113,7 +113,7 @@ def test_a_child_gives_what_a_decoder_here_gives(apart, noise, tmp_path):
     assert apart.tokenize("</s> hello", special=True) == here.tokenize("</s> hello", special=True)
     assert apart.detokenize([40, 300, 301]) == here.detokenize([40, 300, 301])
     ours, theirs = here.info(), apart.info()
-    assert {name for name in ours if ours[name] != theirs[name]} <= {"load_seconds", "requests", "tokens", "tokens_per_s", "isolation"}
+    assert {name for name in ours if ours[name] != theirs[name]} <= {"load_seconds", "requests", "tokens", "tokens_per_s", "isolation", "pid"}
     assert theirs["isolation"] == "process" and here.stats().keys() == apart.stats().keys()
     here.close()
 
