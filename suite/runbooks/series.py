@@ -24,7 +24,8 @@ MOST_UNFINISHED = 5  # newer reports of one runbook that may be unfinished, or o
 class CheckSeries(Collector):
     """`suite_check_state` and `suite_runbook_age_seconds`, of the newest report of each runbook in a folder of reports.
 
-    The notebooks of the newest releases are among them. A report is read again only when its file has changed. One that is still being written, or holds no verdict, counts for nothing.
+    The notebooks of the newest releases are among them. A report is read again only when its file has changed. One that is still being written, or
+    holds no verdict, counts for nothing.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
