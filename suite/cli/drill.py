@@ -52,7 +52,7 @@ def _checks(args: argparse.Namespace) -> int:
 
             small = partial(throwaway, profile="smoke", models_dir=str(settings.models_dir), monitoring_interval=1)
             small = partial(small, **STRESSED) if stress else small
-            rows = drills(chosen, small, criteria.load(), settings.reports_dir, announce)
+            rows = drills(chosen, small, criteria.load().under("smoke"), settings.reports_dir, announce)
     except SuiteError as error:
         print(f"suite drill could not run: {error}", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ from suite.checks.surroundings import Scratch, Surroundings
 from suite.monitoring.gpu import Gpu
 from suite.monitoring.model_memory import ModelMemory
 
-LIMITS = load()
+LIMITS = load().under("smoke")
 BY_ID = {check.id: check for check in CHECKS}
 BREAKS: dict[str, dict[Fault, str]] = {
     "P1.1": {env.ALTERED_FILE: "files_altered", env.UNKNOWN_STARTER: "starters_unknown", env.UNMET_DEMAND: "requirements_unmet",
