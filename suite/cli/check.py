@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from suite.cli.signing import add_key_options, key_of
 from suite.errors import BadRequest, SuiteError
 
 ORDER = ("phase1_environment", "phase2_health", "phase3_monitoring", "phase4_configuration", "phase5_validation")
@@ -37,9 +38,7 @@ def add(subparsers: Any) -> None:
                        "finished phase (default: the newest of this name)")
     group.add_argument("--time-limit", type=_seconds, metavar="SECONDS", help="how long all phases together may take (default: no limit)")
     group.add_argument("--language", choices=("en", "ko"), help="of the final report (default: en)")
-    group.add_argument("--key", type=Path, metavar="FILE", help="the private key to sign with (default: the data directory's own)")
-    group.add_argument("--key-fd", type=int, metavar="N", help="read that key from an open file descriptor")
-    group.add_argument("--passphrase-fd", type=int, metavar="N", help="read the key's passphrase from an open file descriptor")
+    add_key_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -86,7 +85,7 @@ def _release(args: argparse.Namespace) -> int:
         done = check_release(args.release, args.stage or settings.stage, settings, reports=args.reports,
                              phases=[_runbook(phase) for phase in args.phases] or None, parameters=dict(_pair(text) for text in args.parameter),
                              strict=bool(args.strict), resume=args.resume or "", progress=not args.json, language=args.language or "en",
-                             key=_key(args, settings), start=start, cell_limit=args.cell_limit, time_limit=args.time_limit or 0.0)
+                             key=key_of(args, settings), start=start, cell_limit=args.cell_limit, time_limit=args.time_limit or 0.0)
     except SuiteError as error:
         print(f"suite check could not run: {error}", file=sys.stderr)
         return 2
@@ -95,22 +94,6 @@ def _release(args: argparse.Namespace) -> int:
     else:
         print(done)
     return done.exit
-
-
-def _key(args: argparse.Namespace, settings: Any) -> Any:
-    """The key that was named, or the settings' own."""
-    from suite.runbooks.sign import load_key
-
-    if args.key is not None and args.key_fd is not None:
-        raise BadRequest("--key and --key-fd name two keys; give one of them.")
-    word = ""
-    if args.passphrase_fd is not None:
-        try:
-            with open(args.passphrase_fd, encoding="utf-8", closefd=False) as stream:
-                word = stream.readline().rstrip("\n")
-        except OSError as error:
-            raise BadRequest(f"--passphrase-fd {args.passphrase_fd} cannot be read ({error.strerror}); open it, as in 3<file.") from error
-    return load_key(args.key or (args.key_fd if args.key_fd is not None else settings), word)
 
 
 def _runbook(phase: str) -> str:

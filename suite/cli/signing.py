@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
     """`--key`, `--key-fd` and `--passphrase-fd`."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--key", type=Path, metavar="FILE", help="the Ed25519 key to sign with (PEM, mode 0600); by default the data directory's own, "
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the Ed25519 key to sign with (PEM, mode 0600); by default the data directory's own, "
                        "which is made at first use")
-    group.add_argument("--key-fd", type=int, metavar="N", help="read that key from an open file descriptor, as in `--key-fd 3 3<key.pem`")
+    parser.add_argument("--key-fd", type=int, metavar="N", help="read that key from an open file descriptor, as in `--key-fd 3 3<key.pem`")
     parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the key's passphrase from an open file descriptor; a "
                         "terminal asks for it")
 
@@ -30,6 +29,8 @@ def key_of(args: argparse.Namespace, settings: Settings) -> SigningKey:
     """The key that the options name. Raises BadRequest when it cannot be read or opened."""
     from suite.runbooks.sign import load_key
 
+    if args.key is not None and args.key_fd is not None:
+        raise BadRequest("--key and --key-fd name two keys; give one of them.")
     source = args.key_fd if args.key_fd is not None else args.key or settings
     passphrase = _passphrase(args.passphrase_fd) if args.passphrase_fd is not None else ""
     try:
