@@ -22,6 +22,7 @@ from suite.runbooks.verify import verify
 EVERY = 5  # ticks between two looks at the archive
 MOST = 20  # releases in the list; all of them can be chosen
 WHY = 300  # characters of a reason
+DOUBTS = 5  # that are shown of a report that was changed; the others are counted
 COLUMNS = ("sealed (UTC)", "release", "stage", "verdict", "lowest", "not passed")
 CHECK_COLUMNS = ("check", "title", "state", "why")
 
@@ -45,7 +46,7 @@ class RunsPanel(Moving):
         self.past: History | None = None
         self._ticks, self._doubts, self._offering = 0, "", 0
         self.release = widgets.Dropdown(options=[], description="Release", layout={"width": "420px"})
-        self.other = widgets.Dropdown(options=[("nothing", "")], description="since", layout={"width": "420px"})
+        self.other = widgets.Dropdown(options=[("nothing", "")], description="Since", layout={"width": "420px"})
         self.check = widgets.Dropdown(options=[("every check", "")], description="History", layout={"width": "260px"})
         self.verify = widgets.Button(description="Verify", icon="check-square-o", tooltip="is it as it was sealed?", layout={"width": "110px"})
         self.list, self.card, self.changes, self.picture = (widgets.HTML() for _ in range(4))
@@ -155,7 +156,8 @@ class RunsPanel(Moving):
     def _verify(self) -> None:
         try:
             found = verify(self.reports / self.release.value)
-            self._doubts = "nothing speaks against it" if found.ok else "; ".join(found.doubts)
+            more = f" And {len(found.doubts) - DOUBTS} more." if len(found.doubts) > DOUBTS else ""
+            self._doubts = "nothing speaks against it" if found.ok else " ".join(found.doubts[:DOUBTS]) + more
             self.card.value = self._opened_html()
             self._say("" if found.ok else f"This report is not as it was sealed: {found.doubts[0]}", bad=not found.ok)
             self.moved()

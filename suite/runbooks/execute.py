@@ -21,7 +21,7 @@ from jupyter_core.utils import ensure_event_loop
 from suite.checks import criteria as limits
 from suite.checks.drill import proven
 from suite.checks.result import MIME
-from suite.errors import BadRequest, StorageError
+from suite.errors import BadRequest, StorageError, SuiteError
 from suite.runbooks.catalog import checks_of, every_id
 from suite.runbooks.ending import CRASHED, Ending
 from suite.runbooks.report import Report, read_report
@@ -105,6 +105,8 @@ def _in_kernel(source: Path, path: Path, given: Mapping[str, Any], progress: boo
         raised = _raised(prepared)
         if raised and not ending.trouble:
             ending.state, ending.trouble = CRASHED, raised
+    except SuiteError as error:  # who is told of each cell wants no more of them
+        ending.state, ending.trouble = CRASHED, error.message
     except Exception as error:
         log.warning("runbook %s ended early", path.name, exc_info=error)
         ending.state = CRASHED

@@ -16,13 +16,16 @@ from prometheus_client.registry import Collector
 from suite.monitoring.table import gauge_family
 
 NAME = re.compile(r"^(?P<stamp>\d{8}T\d{6}Z)(?:-(?P<number>\d+))?-(?P<runbook>.+)\.ipynb$")  # the names that an execution gives its reports
+RELEASE = re.compile(r"^(?P<stamp>\d{8}T\d{6}Z)-.+$")  # the folders of releases, each with the notebooks of its phases
+MOST_RELEASES = 5  # newest folders that are looked into
 MOST_UNFINISHED = 5  # newer reports of one runbook that may be unfinished, or of an older version: those before them are not looked at
 
 
 class CheckSeries(Collector):
     """`suite_check_state` and `suite_runbook_age_seconds`, of the newest report of each runbook in a folder of reports.
 
-    A report is read again only when its file has changed. One that is still being written, or holds no verdict, counts for nothing.
+    The notebooks of the newest releases are among them. A report is read again only when its file has changed. One that is still being written, or
+    holds no verdict, counts for nothing.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
@@ -48,7 +51,7 @@ class CheckSeries(Collector):
     def _newest(self) -> dict[str, dict[str, Any]]:
         """What the newest finished report of each runbook says."""
         named = [(found["stamp"], int(found["number"] or 1), found["runbook"], path) for path in self._folder.glob("*.ipynb")
-                 if (found := NAME.match(path.name))]
+                 if (found := NAME.match(path.name))] + list(self._of_releases())
         by_runbook: dict[str, list[Path]] = {}
         for _, _, runbook, path in sorted(named, reverse=True):
             by_runbook.setdefault(runbook, []).append(path)
@@ -60,6 +63,17 @@ class CheckSeries(Collector):
             if said is not None:
                 found[runbook] = said
         return found
+
+    def _of_releases(self) -> Iterable[tuple[str, int, str, Path]]:
+        """Stamp, number, runbook and file of the notebooks in the newest release folders."""
+        try:
+            folders = sorted((found for name in os.listdir(self._folder) if (found := RELEASE.match(name)) and (self._folder / name).is_dir()),
+                             key=lambda found: found[0])
+        except FileNotFoundError:  # nothing was ever reported
+            return
+        for found in folders[-MOST_RELEASES:]:
+            for path in (self._folder / found[0]).glob("*.ipynb"):
+                yield found["stamp"], 1, path.stem, path
 
     def _said(self, path: Path) -> dict[str, Any] | None:
         try:

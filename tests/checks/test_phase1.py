@@ -31,7 +31,7 @@ BREAKS: dict[str, dict[Fault, str]] = {
              env.NEW_PACKAGE: "installed_since_start", env.UNRECORDED: "packages_unrecorded", env.OLD_PYTHON: "python_fits",
              env.DRIFTED_LOCK: "lock_drift", env.BROKEN_KERNEL: "kernelspecs_broken", env.BROKEN_LLAMA: "llama_works",
              env.OTHER_PYTHON: "same_environment"},
-    "P1.2": {env.CARD_WANTED: "cards_missing servers_without_layers", env.UNDECLARED_LAYERS: "declared",
+    "P1.2": {env.CARD_WANTED: "cards_missing servers_without_layers", env.UNDECLARED_LAYERS: "declared cards_missing servers_without_memory",
              env.UNUSED_CARD: "servers_without_memory build_without_card", env.SILENT_DRIVER: "drivers_unknown"},
     "P1.3": {env.STOLEN_PORT: "ports_of_others", env.FREE_PORT: "ports_free", env.NEIGHBOUR: "ports_of_others", env.MISSING_PORT: "ports_missing",
              env.NAMELESS_OWNER: "owners_unknown"},

@@ -11,6 +11,7 @@ from typing import Any
 import made_releases as made
 import pytest
 from openai_stage import until
+from release_stage import Archive
 
 import suite
 from suite.bench import Bench
@@ -94,11 +95,22 @@ def test_an_archive_without_releases_says_how_to_make_one(bench: Bench) -> None:
 def test_verifying_tells_a_report_that_was_changed(bench: Bench, tmp_path: Path) -> None:
     place, = made.sealed(tmp_path / "reports", [made.release("R1")])
     panel = suite.panels.runs(bench, tmp_path / "reports")
+    panel._verify()
+    assert panel._doubts.endswith(" more.") and panel._doubts.count("no criteria") == 5, "these releases are made without criteria and notebooks"
     body = json.loads((place / "results.json").read_bytes())
     (place / "results.json").write_text(json.dumps(body | {"verdict": "READY"}))
     panel._verify()
     assert panel.said.startswith("This report is not as it was sealed: ") and "results.json was changed" in panel._doubts and not panel.verify.disabled
     assert "results.json was changed" in panel.card.value and "results.json was changed" in panel.twin()[1]
+
+
+def test_a_report_that_is_as_it_was_sealed_is_said_to_be_so(bench: Bench, tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.seal("R1")
+    panel = suite.panels.runs(bench, archive.reports)
+    panel._verify_clicked()
+    until(lambda: panel._doubts and not panel.verify.disabled)
+    assert panel._doubts == "nothing speaks against it" and panel.said == "" and "nothing speaks against it" in panel.twin()[0]
 
 
 def test_what_cannot_be_read_is_one_sentence_and_the_list_stays(bench: Bench, reports: Path) -> None:

@@ -46,6 +46,19 @@ def test_the_newest_report_of_each_runbook_counts_and_of_two_that_have_a_check_t
     assert seen(series) == ({"P2.1": "2 fail", "P2.2": "2 degraded", "P4.1": "4 pass"}, {"phase2_health": 600, "review_security": 290})
 
 
+def test_the_phases_of_the_newest_releases_count_too(series: CheckSeries, tmp_path: Path) -> None:
+    for number, (age, state) in enumerate(((900, "pass"), (300, "fail"))):
+        release = tmp_path / f"2026010{number + 1}T000000Z-R1"
+        release.mkdir()
+        write(release, "x", NOW - age, P2_1=state).rename(release / "phase2_health.ipynb")
+    write(tmp_path, "20260101T120000Z", NOW - 600, P2_1="degraded", P2_2="pass")
+    (tmp_path / "20260103T000000Z-R1").write_text("")  # a file, and no release
+    assert seen(series) == ({"P2.1": "2 fail"}, {"phase2_health": 300})
+    for number in range(module.MOST_RELEASES):
+        (tmp_path / f"2026020{number + 1}T000000Z-R2").mkdir()
+    assert seen(series) == ({"P2.1": "2 degraded", "P2.2": "2 pass"}, {"phase2_health": 600}), "no more folders are looked into than those"
+
+
 def test_an_unfinished_a_damaged_or_a_foreign_notebook_counts_for_nothing(series: CheckSeries, tmp_path: Path) -> None:
     write(tmp_path, "20260101T000000Z", P2_1="pass")
     (tmp_path / "20260101T000001Z-phase2_health.ipynb").write_text("")

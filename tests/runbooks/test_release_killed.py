@@ -147,3 +147,18 @@ def test_no_kernel_outlives_its_runner(tmp_path: Path, urls: dict[str, str]) -> 
     assert children
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
+
+
+def test_ctrl_c_ends_the_run_and_its_kernels_and_leaves_what_can_be_resumed(tmp_path: Path, urls: dict[str, str]) -> None:
+    reports = tmp_path / "data" / "reports"
+    with runner(tmp_path, urls) as process:
+        while not any(has("phase2_health.ipynb", 20_000)(partial) for partial in archive.unfinished(reports)):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in errors and out == "", (process.returncode, errors)
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    [partial] = archive.unfinished(reports)
+    assert json.loads((partial / journal.FILE).read_bytes())["runs"].keys().isdisjoint({"phase2_health", "phase5_validation"})

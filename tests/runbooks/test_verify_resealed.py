@@ -69,6 +69,11 @@ FORGED: dict[str, tuple[list[tuple[str, Callable[[Any], Any]]], str]] = {
     "a check that is not there": ([("results.json", lambda body: body["checks"].remove(row(body, "P5.6"))),
                                  ("phase5_validation.ipynb", lambda body: cell(body, "P5.6").update(outputs=[]))], "P5.6 is not in results.json"),
     "a check twice": ([("results.json", lambda body: body["checks"].append(row(body, "P2.1")))], "P2.1 stands twice in results.json"),
+    "a further check left out": ([(NOTEBOOK, lambda body: cell(body, "P2.1")["outputs"].append(
+        {"output_type": "display_data", "metadata": {}, "data": {MIME: {**cell(body, "P2.5")["outputs"][0]["data"][MIME], "id": "P2.10"}}}))],
+        "P2.10 is recorded in phase2_health.ipynb, but results.json does not have it"),
+    "a run without its notebook": ([("results.json", lambda body: body["runs"].append({"runbook": "x", "path": "x.ipynb", "state": "finished"}))],
+                                   "x.ipynb is missing"),
     "no smoke": ([("results.json", lambda body: body["facts"].update(smoke=False))], "says that no smoke model was used, but one answered in"),
     "no inputs of a good verdict": ([("results.json", lambda body: (body.pop("inputs"), body.update(verdict="REHEARSAL")))],
                                     "REHEARSAL is not borne out"),
