@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from suite.checks.load_call import GATEWAY, Call
@@ -45,6 +46,7 @@ def level(target: Target, callers: int, seconds: float, calls: Sequence[Call], a
     The level ends early when any request gets no 2xx answer.
     """
     rows: list[Row] = []
+    own = [replace(target) for _ in range(callers)]  # a shared client may close a connection that another thread was just given
     samples: list[Row] = [_sample(target, 0.0)]
     ending, adding, began = threading.Event(), threading.Lock(), time.monotonic()
 
@@ -52,7 +54,7 @@ def level(target: Target, callers: int, seconds: float, calls: Sequence[Call], a
         turn = number
         while not ending.is_set() and time.monotonic() - began < seconds:
             start = time.monotonic() - began
-            row = ask(target, calls[turn % len(calls)], alone) | {"level": callers, "caller": number, "began": start}
+            row = ask(own[number], calls[turn % len(calls)], alone) | {"level": callers, "caller": number, "began": start}
             with adding:
                 rows.append(row | {"ended": time.monotonic() - began})
             if not 200 <= row["status"] < 300:
@@ -71,6 +73,8 @@ def level(target: Target, callers: int, seconds: float, calls: Sequence[Call], a
         thread.join()
     ending.set()
     watching.join()
+    for each in own:
+        each.close()
     return joined(rows, [sample for sample in samples if sample["heard"]])
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -31,7 +32,9 @@ def failover(target: Target, seen: Observation) -> None:
     pid = _victim(target, seen, before)
     if pid is None:
         return
-    load = Steady(lambda turn: _ask(target, turn), int(plan["callers"]), float(plan["rate"]))
+    callers = int(plan["callers"])
+    own = [replace(target) for _ in range(callers)]  # a shared client may close a connection that another thread was just given
+    load = Steady(lambda turn: _ask(own[turn % callers], turn), callers, float(plan["rate"]))
     try:
         time.sleep(plan["before_s"])
         load.wait_for(lambda rows: sum(row.outcome == OWN for row in rows) >= WARM, plan["patience_s"])
@@ -42,6 +45,8 @@ def failover(target: Target, seen: Observation) -> None:
         time.sleep(plan["after_s"])
     finally:
         rows = load.stop()
+        for each in own:
+            each.close()
     after = _server(target)
     _judge(seen, rows, killed)
     seen.values |= {"restarts": after.get("restarts", 0) - before["restarts"], "new_process": after.get("pid") not in (None, pid)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 CONFIDENCE = 0.95
 
@@ -31,7 +32,13 @@ def interval(n: int, share: float) -> tuple[int | None, int | None]:
 
     By order statistics: how many of n lie below the quantile is binomial, whatever the distribution. None where even the outermost is not sure.
     """
-    below = [math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)]  # the chance that exactly k lie below the quantile
-    high = next((place for place in range(n) if math.fsum(below[:place + 1]) >= CONFIDENCE), None)
-    low = next((place for place in reversed(range(n)) if math.fsum(below[place + 1:]) >= CONFIDENCE), None)
+    sure = list(accumulate(_exactly(k, n, share) for k in range(n)))  # by place: the chance that at most so many lie below the quantile
+    high = next((place for place in range(n) if sure[place] >= CONFIDENCE), None)
+    low = next((place for place in reversed(range(n)) if 1 - sure[place] >= CONFIDENCE), None)
     return low, high
+
+
+def _exactly(k: int, n: int, share: float) -> float:
+    """The chance that exactly k of n lie below the quantile; by logarithms, as the numbers of ways are too many for a float from a thousand on."""
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(share) + (n - k) * math.log(1 - share))

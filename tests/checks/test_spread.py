@@ -14,7 +14,7 @@ def test_a_handful_gives_its_own_least_median_and_most() -> None:
     assert found["high"] is None and spread([]) == {"n": 0}
 
 
-@pytest.mark.parametrize(("n", "high"), [(30, None), (58, None), (59, 58), (92, 91), (93, 91), (200, 195)])
+@pytest.mark.parametrize(("n", "high"), [(30, None), (58, None), (59, 58), (92, 91), (93, 91), (200, 195), (20_000, 19_050)])
 def test_the_upper_end_is_there_from_59_on(n: int, high: int | None) -> None:
     assert interval(n, 0.95)[1] == high
 
