@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
     """`--key`, `--key-fd` and `--passphrase-fd`."""
-    parser.add_argument("--key", type=Path, metavar="FILE", help="the Ed25519 key to sign with (PEM, mode 0600); by default the data directory's own, "
-                       "which is made at first use")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the Ed25519 key to sign with (PEM, mode 0600); by default the data directory's "
+                        "own, which is made at first use")
     parser.add_argument("--key-fd", type=int, metavar="N", help="read that key from an open file descriptor, as in `--key-fd 3 3<key.pem`")
     parser.add_argument("--passphrase-fd", type=int, metavar="N", help="read the key's passphrase from an open file descriptor; a "
                         "terminal asks for it")
