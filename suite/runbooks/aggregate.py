@@ -10,22 +10,10 @@ from typing import Any
 from suite import render
 from suite.errors import BadRequest, NotFound, RunFailed
 from suite.runbooks import archive
+from suite.runbooks.view import View
 from suite.settings import load
 
 READ = ("release", "stage", "verdict", "line", "score", "gates", "checks", "runs", "not_verified", "risks", "facts")
-
-
-class View:
-    """Something to look at in a cell, and the same as text."""
-
-    def __init__(self, html: str, text: str) -> None:
-        self._html, self._text = html, text
-
-    def __repr__(self) -> str:
-        return self._text
-
-    def _repr_html_(self) -> str:
-        return self._html
 
 
 class Aggregate:

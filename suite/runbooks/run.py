@@ -19,6 +19,7 @@ from suite.errors import BadRequest, NotFound, RunFailed, SuiteError
 from suite.runbooks.catalog import checks_of, every_id
 from suite.runbooks.execute import execute
 from suite.runbooks.report import RUN_MIME, SMOKE, Report, verdict_line
+from suite.runbooks.view import View
 from suite.serving.catalog import catalog
 from suite.serving.catalog import profile as known_profile
 from suite.settings import Settings, secret
@@ -36,19 +37,6 @@ class Opened(Protocol):
     def target(self) -> Target: ...
 
     def stop(self) -> None: ...
-
-
-class View:
-    """Something to look at in a cell, and the same as text."""
-
-    def __init__(self, html: str, text: str) -> None:
-        self._html, self._text = html, text
-
-    def __repr__(self) -> str:
-        return self._text
-
-    def _repr_html_(self) -> str:
-        return self._html
 
 
 class Run:

@@ -15,7 +15,7 @@ HOME, USER = "/home/jane", "jane"
 
 
 @pytest.mark.parametrize(("text", "wanted"), [
-    ("/home/jane/work/phase2.ipynb", "~/work/phase2.ipynb"), ("/tmp/pytest-of-jane/x.ipynb", "…/x.ipynb"), ("see /srv/models/a.gguf, then", "see …/a.gguf, then"),
+    ("/home/jane/lab/phase2.ipynb", "~/lab/phase2.ipynb"), ("/tmp/pytest-of-jane/x.ipynb", "…/x.ipynb"), ("see /srv/models/a.gguf, then", "see …/a.gguf, then"),
     ("/home/jane", "~"), ("/home/janet/x.txt", "…/x.txt"), ("C:\\Users\\jane\\x.ipynb", "…/x.ipynb"), ("jane ran this", "user ran this"), ("janet", "janet"),
     ("http://127.0.0.1:8000/v1/models", "http://127.0.0.1:8000/v1/models"), ("1/2 of it", "1/2 of it"), ("and/or", "and/or"), ("runbooks/a.ipynb", "runbooks/a.ipynb"),
 ])
@@ -46,4 +46,4 @@ def test_a_secret_among_the_parameters_is_refused_without_being_repeated(paramet
 
 
 def test_a_reference_to_a_secret_is_no_secret() -> None:
-    refuse_secrets({"token_env": "THE_TOKEN", "settings": {"data_dir": "/x"}, "base_urls": {"rag": "http://127.0.0.1:8002"}, "budget_s": 3.0}, "phase2_health")
+    assert refuse_secrets({"token_env": "THE_TOKEN", "settings": {"data_dir": "/x"}, "base_urls": {"rag": "http://127.0.0.1:8002"}, "budget_s": 3.0}, "phase2_health") is None
