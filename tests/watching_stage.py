@@ -18,6 +18,8 @@ from prometheus_stage import Server
 from suite.checks.watched import UNMEASURED
 from suite.monitoring.load_rules import load_rules
 from suite.monitoring.promql import rule_file
+from suite.monitoring.scaling import scaling_rules
+from suite.monitoring.table import ROWS
 
 EVERY = "1s"
 
@@ -71,7 +73,7 @@ def write(folder: Path, config: dict[str, Any], rules: str) -> None:
 def watching(folder: Path, port: int, ports: Mapping[str, int], alertmanager: str) -> Iterator[Watcher]:
     """A Prometheus on `port` that watches the stack's `ports`; it ends with the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    config, rules = configuration(folder, ports, alertmanager), rule_file(load_rules(), interval=1)
+    config, rules = configuration(folder, ports, alertmanager), rule_file(load_rules() + scaling_rules(ROWS, 1), interval=1)
     write(folder, config, rules)
     command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}",
                "--web.enable-lifecycle"]

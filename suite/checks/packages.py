@@ -70,13 +70,13 @@ def everything(site: Sequence[Path]) -> list[Package]:
     found = []
     for one in importlib.metadata.distributions(path=[str(folder) for folder in site]):
         about = one.metadata
-        name = canonical(about["Name"] or "") if about is not None else ""
+        name = canonical(about.get("Name") or "") if about is not None else ""
         if name:
             place = Path(str(one.locate_file("")))
             folder = Path(str(getattr(one, "_path", place)))
             record = one.read_text("RECORD")
             files = None if record is None else tuple(_recorded(name, place, record))
-            found.append(Package(name, one.version, folder, files, tuple(one.requires or ()), about["Requires-Python"] or "", _written(folder)))
+            found.append(Package(name, one.version, folder, files, tuple(one.requires or ()), about.get("Requires-Python") or "", _written(folder)))
     return found
 
 

@@ -171,7 +171,7 @@ def test_the_record_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
                             "proven_red_at"]
     assert set(record["observed"]) == {"value", "unit", "n"}
     assert set(record["criterion"]) == {"op", "limit", "unit", "reason"}
-    assert set(record["evidence"][0]) == {"name", "observed", "op", "limit", "unit", "met"}
+    assert set(record["evidence"][0]) == {"name", "observed", "op", "limit", "unit", "margin", "met"}
 
 
 def test_the_bundle_for_a_cell_has_the_record_beside_html_and_text() -> None:

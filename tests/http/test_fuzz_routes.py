@@ -193,7 +193,7 @@ def test_every_route_of_every_port_needs_the_token(stack: tuple[Any, Any]) -> No
     running, target = stack
     with httpx.Client(trust_env=False) as client:
         for part, guarded in apps(running).items():
-            for route in guarded.app.routes:
+            for route in guarded.app.app.routes:
                 for method in getattr(route, "methods", None) or {"GET", "POST"}:
                     for token in ("", "Bearer " + "0" * 64, f"Basic {target.token}"):
                         answer = client.request(method, target.urls[part] + route.path, headers={"Authorization": token})
