@@ -102,3 +102,9 @@ def test_every_error_has_one_ancestor_and_no_built_in_name() -> None:
     assert len(classes) > 10
     assert [cls.__name__ for cls in classes if not issubclass(cls, errors.SuiteError) or hasattr(builtins, cls.__name__)] == []
     assert [cls.__name__ for cls in classes if cls.__name__ not in (errors.__doc__ or "")] == []
+
+
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    """Two of one name cannot be collected together, which shows only when all are."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, after in zip(names, names[1:], strict=False) if name == after] == []

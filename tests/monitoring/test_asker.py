@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class Server:
             threading.Thread(target=self._serve, args=(connection, self.connections), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        with connection:
+        with connection, contextlib.suppress(OSError):  # whoever asked has gone
             while asked := connection.recv(65536):
                 self.requests.append((number, asked.split(b"\r\n")[0]))
                 answer = self.answers.pop(0) if self.answers else SMALL
