@@ -2,7 +2,7 @@
 
 A server that did nothing with the request (no connection, 429, 502, 503, not ready) makes room for the next one. One that had it, and failed
 before its first piece, makes room once: a request that brings servers down must not go round all of them. After the first piece, for what the
-caller did wrong, and when the time is over, nobody else is asked.
+caller did wrong, and when the time is over, nobody else is asked. A reply that is wanted whole has one piece: its last word is its first.
 """
 
 from __future__ import annotations
@@ -138,6 +138,8 @@ class Attempt:
             if self._stopped.is_set():
                 answer.close()  # closed before this one was known
             answer.begin()
+            if ask is _whole:  # nobody has seen a piece of it before all are there, so another server can take over until then
+                answer = self._stream = _in_one(answer)
         except (NotReady, UpstreamError) as error:
             if self._stopped.is_set():
                 permit.void()
@@ -239,6 +241,12 @@ def _streamed(upstream: Upstream, request: Request) -> ReplyStream:
 
 def _whole(upstream: Upstream, request: Request) -> ReplyStream:
     return getattr(upstream, "whole", upstream.stream)(request)
+
+
+def _in_one(stream: ReplyStream) -> ReplyStream:
+    """A stream that was read to its end, as one piece; raises what it raises on its way."""
+    text = "".join(stream)
+    return ReplyStream(iter([text] if text else []), lambda: stream.reply, stream.close)
 
 
 def _settle(permit: Permit, error: BaseException) -> None:

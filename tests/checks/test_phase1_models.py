@@ -18,7 +18,7 @@ from suite.checks.result import Result
 from suite.serving.catalog import catalog
 from suite.settings import package_file
 
-LIMITS = load()
+LIMITS = load().under("smoke")
 SMOKE = catalog()["smoke"]
 CHAT, TOKENS = "inference-chat GET /v1/models", "inference-chat POST /v1/chat/completions"
 

@@ -81,13 +81,25 @@ def test_other_failures_are_the_callers_to_see(error, stream):
     assert code.asked == []
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_after_the_first_piece_nobody_else_is_asked(stream):
+def test_after_the_first_piece_nobody_else_is_asked():
     code = Told("code")
     part = gateway([Told("chat", "one ", UpstreamError("broke off"))], [code])
     with pytest.raises(UpstreamError, match="broke off"):
-        ask(part, stream)
+        ask(part, True)
     assert code.asked == [] and [usage.outcome for usage in part.kept] == ["UpstreamError"]
+
+
+def test_a_reply_that_is_wanted_whole_and_breaks_off_is_given_by_one_more_server_alone():
+    broken, code = Told("chat", "one ", UpstreamError("broke off")), Told("code")
+    part = gateway([broken], [code])
+    reply = ask(part, False)
+    assert reply.text == "code says" and reply.fallback and len(broken.asked) == len(code.asked) == 1
+    assert [usage.outcome for usage in part.kept] == ["fallback"]
+    lost = [Told(name, "one ", UpstreamError(f"{name} broke off")) for name in ("a", "b")]
+    third = Told("c")
+    with pytest.raises(UpstreamError, match="b broke off"):
+        ask(gateway([*lost, third], [Told("d")]), False)
+    assert third.asked == []
 
 
 def test_the_order_is_the_aliases_own_and_then_the_others():

@@ -97,6 +97,10 @@ def test_a_reply_that_breaks_off_ends_with_an_error_event_and_without_done(serve
         response = client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO, "stream": True})
         events = [line[6:] for line in response.text.split("\n\n") if line]
         assert json.loads(events[-1])["error"]["type"] == "UpstreamError" and "[DONE]" not in response.text
+        whole = client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO})  # of which nobody has seen a piece
+        assert whole.status_code == 200 and whole.json()["choices"][0]["message"]["content"]
+    alone = Gateway({"chat-7b": [BreaksOff()], "code-7b": [BreaksOff()]})
+    with TestClient(_app(alone)) as client:
         assert client.post("/v1/chat/completions", json={"model": "chat-7b", "messages": HELLO}).status_code == 502
     with _remote(broken) as remote:
         stream, seen = remote.chat("hello", model="chat-7b", stream=True), []

@@ -35,8 +35,9 @@ def bench(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def kernels() -> list[psutil.Process]:
-    """The kernels that this process has started."""
-    return [child for child in psutil.Process().children(recursive=True) if "ipykernel_launcher" in " ".join(child.cmdline())]
+    """The kernels that this process has started; other tests may have left children that ended and were not waited for."""
+    alive = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "ipykernel_launcher" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("phase", PHASES)
