@@ -35,7 +35,7 @@ HISTORY = Limit("thirty days of history", "MiB", "<=", 200)
 CHART = Limit("a chart of the overview over 24 hours, the slowest: p50", "ms", "<=", 200)
 ALERT = Limit("from a number to the notification, beyond one interval: the slowest", "s", "<=", 1)
 MARKER = Limit("from a line of every service until all are found: the slowest", "s", "<=", 1)
-CHAT_TURNS = 4  # as many for each round: a hundredth is less than what one turn differs from the next
+CHAT_TURNS = 12  # as many for each round: a hundredth is less than what one turn differs from the next
 PATIENCE = 30.0  # seconds until something that does not come counts as lost
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -14,6 +15,7 @@ from suite.monitoring.table import counter, gauge, gauge_family, histogram
 from suite.usage.record import Usage
 
 FAILED = ("NotReady", "UpstreamError")  # how most replies fail; such a one names no model
+KINDS = ("prompt", "cached", "predicted")
 STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
 
@@ -31,6 +33,13 @@ class BreakerSeries(Collector):
         return [family]
 
 
+class _Series(NamedTuple):
+    requests: Counter
+    seconds: Histogram
+    first: Histogram
+    tokens: tuple[Counter, ...]
+
+
 class ReplySeries:
     """`suite_llm_*`: a row of usage is counted as it is noted."""
 
@@ -38,19 +47,25 @@ class ReplySeries:
         self._requests, self._tokens = counter("suite_llm_requests_total", registry), counter("suite_llm_tokens_total", registry)
         self._seconds, self._first = (histogram(f"suite_llm_{name}_seconds", registry) for name in ("request", "first_token"))
         self._speed = gauge("suite_llm_tokens_per_second", registry)
-        self._aliases: set[str] = set()
+        self._found: dict[tuple[str, str, str], _Series] = {}
 
     def observe(self, usage: Usage) -> None:
         """Count one reply."""
-        if usage.alias not in self._aliases:
-            self._aliases.add(usage.alias)
-            for outcome in FAILED:
-                self._requests.labels(usage.alias, "", outcome)  # a rate needs the zero before the first
-        self._requests.labels(usage.alias, usage.model, usage.outcome).inc()
-        self._seconds.labels(usage.alias).observe(usage.seconds)
+        key = (usage.alias, usage.model, usage.outcome)
+        found = self._found.get(key)
+        if found is None:  # to find a series by its labels costs more than to count
+            found = self._found[key] = self._series(*key)
+        found.requests.inc()
+        found.seconds.observe(usage.seconds)
         if usage.first_seconds is not None:
-            self._first.labels(usage.alias).observe(usage.first_seconds)
+            found.first.observe(usage.first_seconds)
         if usage.tokens_per_second is not None:
             self._speed.labels(usage.alias).set(usage.tokens_per_second)
-        for kind, tokens in (("prompt", usage.prompt_tokens - usage.cached), ("cached", usage.cached), ("predicted", usage.tokens)):
-            self._tokens.labels(usage.alias, kind).inc(max(0, tokens))
+        for series, tokens in zip(found.tokens, (usage.prompt_tokens - usage.cached, usage.cached, usage.tokens), strict=True):
+            series.inc(max(0, tokens))
+
+    def _series(self, alias: str, model: str, outcome: str) -> _Series:
+        for failed in FAILED:
+            self._requests.labels(alias, "", failed)  # a rate needs the zero before the first
+        return _Series(self._requests.labels(alias, model, outcome), self._seconds.labels(alias), self._first.labels(alias),
+                       tuple(self._tokens.labels(alias, kind) for kind in KINDS))

@@ -14,6 +14,7 @@ from suite.access.apikey import PREFIX
 from suite.access.caller import Caller
 from suite.access.identify import FOUND, Door
 from suite.errors import Denied, SuiteError
+from suite.monitoring.log import soon
 from suite.monitoring.request_context import enter
 
 OPEN_PATHS = frozenset({"/health", "/metrics", "/v1/memory/health", "/healthz", "/readyz", "/livez", "/ready", "/-/ready", "/metrics/monitoring"})
@@ -104,7 +105,7 @@ def note(method: str, path: str, status: int, seconds: float) -> None:
     if path not in PROBES:
         level = logging.WARNING if status >= 500 else logging.INFO if status >= 400 or method not in READS else logging.DEBUG
     if log.isEnabledFor(level):
-        log.log(level, "%s %s %d", method, path[:200], status, extra={"status": status, "ms": round(seconds * 1000, 1)})
+        soon(log, level, f"{method} {path[:200]} {status}", {"status": status, "ms": round(seconds * 1000, 1)})
 
 
 def _hostname(host: str) -> str:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from suite.errors import DataDirError
 from suite.monitoring.log_file import KEPT, MAX_BYTES, LogFile
-from suite.monitoring.log_line import LENT, LEVELS, PACKAGES, SERVICES, formatter, level_of, service_of, without_form
+from suite.monitoring.log_line import LENT, LEVELS, PACKAGES, SERVICES, Waiting, formatter, level_of, plain, service_of, without_form
 from suite.monitoring.log_query import Query
 from suite.monitoring.log_read import LogReader
 from suite.monitoring.loki import Shipper, open_shipper
 from suite.monitoring.probe import State, bad, good
+from suite.monitoring.request_context import current
 
 NAME = "suite"
+SOON = 0.05  # seconds until a line of an answered request is in the file
+MOST_WAITING = 1_000  # lines
 BEAT_SECONDS = 240.0  # between two lines that say no more than that; an alert waits for 300
-log = logging.getLogger("suite.monitoring")
+log, top = logging.getLogger("suite.monitoring"), logging.getLogger(NAME)
 _LOGGERS = {service: f"suite.{package}" for package, service in PACKAGES.items() if package != "access"}
 
 
@@ -53,8 +58,8 @@ class FileLog:
             opened = LogFile(folder, max_bytes, kept, days, clock)
         except OSError as error:
             raise DataDirError(f"The log in {folder} cannot be written ({error.strerror}); make the folder writable or free space.") from error
-        self._file, self.shipper, self.reader = opened, ship, LogReader(folder, days, clock)
-        self._sink = _Sink(opened, ship, clock)
+        self._file, self.shipper, self._sink = opened, ship, _Sink(opened, ship, clock)
+        self.reader = LogReader(folder, days, clock, self._sink.catch_up)
         self._sink.setLevel(level)
         for name in (NAME, *LENT):
             logging.getLogger(name).addHandler(self._sink)
@@ -63,6 +68,7 @@ class FileLog:
     @property
     def file(self) -> Path:
         """The file that is written now."""
+        self._sink.catch_up()
         return self._file.path
 
     @property
@@ -73,6 +79,7 @@ class FileLog:
     @property
     def counts(self) -> dict[str, int]:
         """How many lines were written, by level."""
+        self._sink.catch_up()
         return dict(self._sink.counts)
 
     @property
@@ -137,6 +144,23 @@ def open_log(settings: Any, folder: Path, clock: Callable[[], float] = time.time
         raise
 
 
+def soon(logger: logging.Logger, level: int, message: str, numbers: Mapping[str, int | float]) -> None:
+    """Have the line written that `logger.log(level, "%s", message, extra=numbers)` writes, within SOON seconds.
+
+    Every request has such a line, and to make it costs the next request four times what it costs in a row of them. From WARNING on, and where
+    others listen than files of stacks, it is written at once. `logger` is a child of `suite` whose level lets the line through.
+    """
+    sinks = [one for one in top.handlers if type(one) is not logging.NullHandler]
+    if level >= logging.WARNING or logger.handlers or not all(type(one) is _Sink for one in sinks):
+        logger.log(level, "%s", message, extra=dict(numbers))
+        return
+    waiting = Waiting(time.time(), level_of(level), service_of(logger.name), logger.name, message, numbers, current(),
+                      threading.current_thread().name)
+    for sink in sinks:
+        if level >= sink.level:
+            sink.soon(waiting)
+
+
 def _settle_level(logger: logging.Logger) -> None:
     """Two stacks in one process share the logger: it lets through what the more talkative file wants, each file keeps to its own level."""
     logger.setLevel(min((one.level for one in logger.handlers if isinstance(one, _Sink)), default=logging.WARNING))
@@ -150,14 +174,46 @@ class _Sink(logging.Handler):
         self._file, self._ship, self._clock = file, ship, clock
         self.setFormatter(formatter())
         self.counts, self.lost, self.failed, self.last = dict.fromkeys(LEVELS, 0), 0, "", clock()
+        self._waiting: deque[Waiting] = deque()
+        self._wanted, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="suite-log", daemon=True)
+        self._thread.start()
+
+    def soon(self, line: Waiting) -> None:
+        """Take a line that the thread writes."""
+        self._waiting.append(line)
+        if len(self._waiting) > MOST_WAITING:  # nobody may make lines faster than they are written
+            self.catch_up()
+        elif not self._wanted.is_set():
+            self._wanted.set()
+
+    def catch_up(self) -> None:
+        """Write what waits; safe to call at any time."""
+        if not self._waiting:
+            return
+        self.acquire()
+        try:
+            while self._waiting:
+                line = self._waiting.popleft()
+                self._write(plain(line), line.level, line.at, line.service)
+        finally:
+            self.release()
+
+    def _work(self) -> None:
+        while self._wanted.wait() and not self._ended.wait(SOON):
+            self._wanted.clear()
+            self.catch_up()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; what cannot be written is counted: a full disk must not print a traceback in every cell."""
+        self.catch_up()
         try:
             line = self.format(record)
         except Exception as error:  # noqa: BLE001 - whatever the values of a record do when they are made into text, the line is not lost
             line = without_form(record, error)
-        level = level_of(record.levelno)
+        self._write(line, level_of(record.levelno), record.created, service_of(record.name, getattr(record, "service", None)))
+
+    def _write(self, line: str, level: str, at: float, service: str) -> None:
         try:
             self._file.append(line)
         except OSError as error:
@@ -165,7 +221,7 @@ class _Sink(logging.Handler):
         else:
             self.counts[level], self.failed, self.last = self.counts[level] + 1, "", self._clock()
         if self._ship is not None:
-            self._ship.put(record.created, service_of(record.name, getattr(record, "service", None)), level, line)
+            self._ship.put(at, service, level, line)
 
     def tidy(self) -> list[str]:
         """Delete old files, while nobody writes."""
@@ -176,7 +232,11 @@ class _Sink(logging.Handler):
             self.release()
 
     def close(self) -> None:
-        """Let go of the file, when nobody writes."""
+        """Write what waits and let go of the file, when nobody writes."""
+        self._ended.set()
+        self._wanted.set()
+        self._thread.join()
+        self.catch_up()
         self.acquire()
         try:
             self._file.close()

@@ -7,12 +7,12 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from structlog.processors import format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
-from suite.monitoring.request_context import current
+from suite.monitoring.request_context import RequestContext, current
 from suite.text.secret import masked, masked_text
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -34,6 +34,25 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 def formatter() -> ProcessorFormatter:
     """A formatter for handlers of `logging`; it takes records of structlog's loggers (`wrap_for_formatter`) as well."""
     return ProcessorFormatter(processors=[format_exc_info, _shaped, _rendered])
+
+
+class Waiting(NamedTuple):
+    """What a line is made of, by whoever has time: `at` in UTC seconds since 1970, finite `numbers` with names that are no secrets'."""
+
+    at: float
+    level: str
+    service: str
+    logger: str
+    message: str
+    numbers: Mapping[str, int | float]
+    request: RequestContext | None
+    thread: str
+
+
+def plain(waiting: Waiting) -> str:
+    """The line that a record of the same would have become, with the numbers as its `extra`."""
+    line = _line(waiting.at, waiting.level, waiting.service, waiting.logger, waiting.message, waiting.request)
+    return _dumped({**line, "extra": waiting.numbers, "thread": waiting.thread})
 
 
 def level_of(number: int) -> str:
@@ -92,17 +111,18 @@ def _shaped(_logger: Any, _method: str, event: Any) -> dict[str, Any]:
     service = service_of(record.name, extra.get("service"))
     if extra.get("service") == service:
         del extra["service"]
-    line = {"at": moment_text(record.created), "level": level_of(record.levelno), "service": service, "logger": record.name,
-            "message": _begun(str(message))}
-    now = current()
-    if now is not None:
-        line |= {"request_id": now.id, "trace": now.trace}
+    line = _line(record.created, level_of(record.levelno), service, record.name, str(message), current())
     if extra:
         line["extra"] = _bounded(extra)
     if error or stack:
         line["error"] = _ended(f"{error}\n{stack}".strip())
     line["thread"] = record.threadName
     return line
+
+
+def _line(at: float, level: str, service: str, logger: str, message: str, now: RequestContext | None) -> dict[str, Any]:
+    line = {"at": moment_text(at), "level": level, "service": service, "logger": logger, "message": _begun(message)}
+    return line if now is None else line | {"request_id": now.id, "trace": now.trace}
 
 
 def _rendered(_logger: Any, _method: str, line: Any) -> str:

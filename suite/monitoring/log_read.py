@@ -23,10 +23,14 @@ _HEAD = re.compile(rb'\{"at": "([^"]{23})\+00:00", "level": "([a-z]+)", "service
 
 
 class LogReader:
-    """Reads the files in `folder` while somebody else writes them; lines of more than `days` ago count as deleted."""
+    """Reads the files in `folder` while somebody else writes them; lines of more than `days` ago count as deleted.
 
-    def __init__(self, folder: Path, days: float = 30.0, clock: Callable[[], float] = time.time) -> None:
-        self.days, self._folder, self._clock = days, folder, clock
+    `catch_up` has whoever writes write what waits, before each look.
+    """
+
+    def __init__(self, folder: Path, days: float = 30.0, clock: Callable[[], float] = time.time,
+                 catch_up: Callable[[], None] = lambda: None) -> None:
+        self.days, self._folder, self._clock, self._catch_up = days, folder, clock, catch_up
 
     def newest(self, query: Query, before: str = "") -> list[dict[str, Any]]:
         """The newest lines that a query asks for, the oldest of them first; with `before`, a cursor, of those that stood there then."""
@@ -112,6 +116,7 @@ class LogReader:
 
         Where they get other names meanwhile, one could be missed or met twice: then it is done again, but not for ever.
         """
+        self._catch_up()
         files: dict[int, BinaryIO] = {}
         for _ in range(TRIES):
             files, names = {}, [self._folder / FILE, *older(self._folder)]

@@ -29,7 +29,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registries: dict[str, CollectorRegistry] = {}
         self._requests: dict[str, tuple[Counter, Histogram]] = {}
-        self._routes: set[tuple[str, str, str]] = set()
+        self._counted: dict[tuple[str, str, str, int], tuple[Counter, Histogram]] = {}
         self._making = threading.Lock()
         self._seen: dict[str, tuple[float, list[Metric]]] = {}
 
@@ -44,15 +44,20 @@ class Metrics:
 
     def observe(self, job: str, part: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request at a target. `route` is the route's template, never a path with names in it: each value is a series."""
+        found = self._counted.get((job, part, route, status))
+        if found is None:  # to find a series by its labels costs more than to count
+            found = self._counted[job, part, route, status] = self._series(job, part, route, status)
+        requests, lasted = found
+        requests.inc()
+        lasted.observe(seconds)
+
+    def _series(self, job: str, part: str, route: str, status: int) -> tuple[Counter, Histogram]:
         if job not in self._requests:
             self.registry(job)
         requests, lasted = self._requests[job]
-        if (job, part, route) not in self._routes:
-            self._routes.add((job, part, route))
-            for failed in FAILED:
-                requests.labels(part, route, failed)  # a rate needs the zero before the first
-        requests.labels(part, route, str(status)).inc()
-        lasted.labels(part, route).observe(seconds)
+        for failed in FAILED:
+            requests.labels(part, route, failed)  # a rate needs the zero before the first
+        return requests.labels(part, route, str(status)), lasted.labels(part, route)
 
     def jobs(self) -> list[str]:
         """The targets that have a registry."""
@@ -79,7 +84,6 @@ class Metrics:
                 into = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 into.samples += [Sample(one.name, {**one.labels, **where}, one.value) for one in family.samples]
         return text(merged.values())
-
 
     def _collected(self, job: str) -> list[Metric]:
         """The families of a target, without the moments at which its series began: a quarter of all samples, and nobody asks for them."""
