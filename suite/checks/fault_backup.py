@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,12 +44,12 @@ def alter_vectors(stack: Stack) -> None:
 
 
 def keep_old_database(stack: Stack) -> None:
-    """Let every snapshot hold the database as it is now, as a copy of the file without its log does."""
+    """Let every snapshot hold the database as it is now, whatever is written later."""
     from suite.backup import source  # here and below: whoever only lists the checks needs no database and no engine
 
     old = Path(stack.settings.data_dir) / "cache" / "old.db"
-    stack.storage.engine.dispose()  # so that all of it is in the one file
-    shutil.copyfile(stack.storage.file, old)
+    with closing(sqlite3.connect(stack.storage.file)) as now, closing(sqlite3.connect(old)) as copy:
+        now.backup(copy)  # a copy of the file alone would lack what is in its log
     honest = stack.backups.sources
     stale = source.database(SimpleNamespace(file=old))
     stack.backups.sources = lambda: [stale if part.name == stale.name else part for part in honest()]

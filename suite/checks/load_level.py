@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from suite.checks.load_call import GATEWAY, Call
+from suite.checks.load_machine import MACHINE, UNKNOWN, machine
 from suite.checks.target import Target
 from suite.errors import SuiteError
 
@@ -85,13 +86,14 @@ def joined(rows: Sequence[Row], samples: Sequence[Row]) -> list[Row]:
         before = [sample for sample in samples if sample["at"] <= row["ended"]]
         nearest = before[-1] if before else {}
         servers = {f"{role}_{what}": nearest.get(f"{role}_{what}", -1) for role in SERVERS.values() for what in ("busy", "waiting")}
-        made.append({**row, "sampled": bool(before), "sampled_at": nearest.get("at", -1.0), **servers})
+        made.append({**row, "sampled": bool(before), "sampled_at": nearest.get("at", -1.0), **servers,
+                     **{name: nearest.get(name, UNKNOWN) for name in MACHINE}})
     return made
 
 
 def _sample(target: Target, at: float) -> Row:
-    """How many requests each model server writes and lets wait."""
-    sample: Row = {"at": at, "heard": True}
+    """How many requests each model server writes and lets wait, and what the machine has to do."""
+    sample: Row = {"at": at, "heard": True, **machine(target)}
     for part, role in SERVERS.items():
         try:
             info = target.json("GET", part, "/v1/models")["data"][0]

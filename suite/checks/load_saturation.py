@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from suite.checks.load_machine import busiest
 from suite.checks.spread import spread
 
 NEARLY = 0.9  # of the highest rate: more callers bring less than a tenth on top
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per level: n, answers per second, seconds waited (see `spread`), the most that waited in each server, and what was wrong."""
+    """One row per level: n, answers per second, seconds waited (see `spread`), and what was wrong.
+
+    Also the most that waited in each server, and how busy and full the machine was at most.
+    """
     made = []
     for level in sorted({row["level"] for row in rows}):
         mine = [row for row in rows if row["level"] == level]
@@ -20,7 +24,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         waits = spread([row["seconds"] for row in good])
         made.append({"level": level, "rate": _per_second(len(good), span), "tokens_per_s": _per_second(sum(row["tokens"] for row in good), span),
                      "wrong": len(mine) - len(good), **{key: waits.get(key) for key in ("n", "min", "p50", "p95", "high", "max")},
-                     **{f"{server}_waiting": max(row[f"{server}_waiting"] for row in mine) for server in ("chat", "code")}})
+                     **{f"{server}_waiting": max(row[f"{server}_waiting"] for row in mine) for server in ("chat", "code")}, **busiest(mine)})
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import psutil
 
 from suite.checks import fault_failover as fault
 from suite.checks.check import Check, Observation
+from suite.checks.spread import spread
 from suite.checks.steady import FAILED, OUTCOMES, OWN, STAND_IN, Asked, Steady
 from suite.checks.target import Target
 from suite.errors import BadRequest, NotReady, UpstreamError
@@ -121,7 +123,19 @@ def _judge(seen: Observation, rows: list[Asked], killed: float) -> None:
     first_step, last_step = min(steps, default=0), max(steps, default=0)
     timeline = [{"at_s": step * STEP_S, **steps.get(step, dict.fromkeys(OUTCOMES, 0))} for step in range(first_step, last_step + 1)]
     seen.note("timeline", step_s=STEP_S, rows=timeline, whole_s=seen.values["until_whole"])
+    seen.note("waits", **_waits(rows, killed, whole))
     seen.note("failures", whys=sorted({row.why for row in rows if row.outcome == FAILED})[:5])
+
+
+def _waits(rows: Sequence[Asked], killed: float, whole: float | None) -> dict[str, Any]:
+    """Seconds waited before the kill, until all was as before, and after; and when the first and the last request failed, since the kill."""
+    end = whole if whole is not None else math.inf
+    parts = {"before": (-math.inf, killed), "meanwhile": (killed, end), "after": (end, math.inf)}
+    waited = {name: spread([row.ended - row.began for row in rows if since <= row.ended < until and row.outcome != FAILED])
+              for name, (since, until) in parts.items()}
+    failures = [round(row.ended - killed, 3) for row in rows if row.outcome == FAILED]
+    return {**{name: {"n": part["n"], "p95": part.get("p95")} for name, part in waited.items()},
+            "first_failure_s": min(failures, default=None), "last_failure_s": max(failures, default=None)}
 
 
 FAILOVER = (

@@ -12,6 +12,7 @@ from suite.checks import criteria as limits
 from suite.checks.check import Check, not_run, now, perform
 from suite.checks.criteria import Criteria
 from suite.checks.drill import proven
+from suite.checks.load_machine import MACHINE
 from suite.checks.phase4_hardening import listed
 from suite.checks.result import MIME, SATISFIED, Result
 from suite.checks.target import WATCHING, ExpectedModel, Target, read_urls
@@ -116,7 +117,7 @@ class Run:
         labels = [f"{row['level']} callers" for row in rows]
         drawing = render.chart(labels, [("answers a second", [row["rate"] for row in rows]), ("median wait, s", [row["p50"] for row in rows]),
                                         ("p95 of the wait, s", [row["p95"] for row in rows])], "Load by level")
-        keys = ("level", "n", "rate", "tokens_per_s", "p50", "p95", "high", "max", "chat_waiting", "code_waiting", "wrong")
+        keys = ("level", "n", "rate", "tokens_per_s", "p50", "p95", "high", "max", "chat_waiting", "code_waiting", *MACHINE, "wrong")
         table = [[row.get(key) for key in keys] for row in rows]
         note = f"Saturation: {point['level']} callers, {point['rate']} answers a second" + (
             "; more callers only wait longer." if point["reached"] else "; the highest level that was tried, so that the point may lie above it.")

@@ -52,6 +52,15 @@ def test_what_failed_is_counted_before_and_after_and_never_whole_is_none() -> No
     assert found["timeline"]["whole_s"] is None
 
 
+def test_waits_are_told_before_the_kill_until_it_is_whole_and_after() -> None:
+    rows = [*asked(*[OWN] * 4), Asked(0.95, 1.2, FAILED), Asked(1.2, 3.2, STAND_IN), Asked(3.0, 3.4, FAILED), *asked(*[OWN] * 6, at=3.5)]
+    seen = Observation()
+    phase2_failover._judge(seen, rows, 1.0)
+    waits = next(item for item in seen.evidence if item["name"] == "waits")
+    assert [waits[part]["n"] for part in ("before", "meanwhile", "after")] == [4, 1, 6] and waits["meanwhile"]["p95"] == 2.0
+    assert waits["before"]["p95"] == pytest.approx(0.05) and (waits["first_failure_s"], waits["last_failure_s"]) == (0.2, 2.4)
+
+
 def test_a_reply_to_what_was_asked_before_the_kill_does_not_count_as_served() -> None:
     assert judged([Asked(0.0, 1.5, OWN), Asked(1.2, 4.0, STAND_IN)], 1.0)["until_served"] == 3.0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fastparquet
+import httpx
 import pytest
 from fake_stack import FakeStack, status
 
@@ -19,6 +20,7 @@ from suite.checks.check import perform
 from suite.checks.criteria import examine, load
 from suite.checks.load_call import TOWNS, calls
 from suite.checks.load_level import joined, level
+from suite.checks.load_machine import UNKNOWN, machine
 from suite.checks.load_saturation import saturation, summary
 from suite.checks.phase5_load import LOAD, planned
 from suite.errors import BadRequest, NotFound
@@ -56,6 +58,24 @@ def test_a_row_gets_the_sample_before_its_end_and_without_one_it_says_so() -> No
     samples = [{"at": at, "heard": True, "chat_busy": at, "chat_waiting": 0, "code_busy": 0, "code_waiting": 0} for at in (1.0, 2.0)]
     rows = joined([{"ended": 2.5}, {"ended": 1.0}, {"ended": 0.5}], samples)
     assert [(each["ended"], each["sampled"], each["chat_busy"]) for each in rows] == [(0.5, False, -1), (1.0, True, 1.0), (2.5, True, 2.0)]
+
+
+@pytest.mark.parametrize(("page", "found"), [
+    ((200, 'suite_host_cpu_ratio 0.5\nsuite_process_resident_bytes{process="kernel"} 3.0\nsuite_process_resident_bytes{process="children"} 4.0\n'
+           'suite_gpu_memory_bytes{gpu="0",kind="total"} 9.0\nsuite_gpu_memory_bytes{gpu="0",kind="used"} 2.0\n'
+           'suite_gpu_memory_bytes{gpu="1",kind="used"} 1.0\n'), {"cpu": 0.5, "rss_bytes": 7.0, "vram_bytes": 3.0}),
+    ((200, "# nothing of ours\n"), {"cpu": -1.0, "rss_bytes": -1.0, "vram_bytes": -1.0}),
+    ((503, "suite_host_cpu_ratio 0.5\n"), {"cpu": -1.0, "rss_bytes": -1.0, "vram_bytes": -1.0}),
+    ((200, "suite_host_cpu_ratio half\n"), {"cpu": -1.0, "rss_bytes": -1.0, "vram_bytes": -1.0})])
+def test_the_machine_is_read_from_the_page_of_monitoring_and_where_nobody_says_it_is_told(page: tuple[int, str], found: dict[str, float]) -> None:
+    status_code, text = page
+    target = FakeStack().target()
+    target.urls["monitoring"] = "http://127.0.0.1:9090"
+    target.call = lambda *_: httpx.Response(status_code, text=text)  # type: ignore[method-assign]
+    assert machine(target) == found
+    target.urls.pop("monitoring")
+    assert set(machine(target).values()) == {UNKNOWN}
+    target.close()
 
 
 def test_a_reply_is_sound_when_it_says_something_and_nothing_of_another() -> None:
@@ -124,6 +144,7 @@ def test_a_healthy_stack_keeps_its_answers_and_every_row(running: Any, tmp_path:
     with (tmp_path / "reports" / kept["file"]).open("rb") as file:
         rows = fastparquet.ParquetFile(file).to_pandas()
     assert len(rows) == kept["rows"] and set(rows["level"]) == {1, 20} and set(rows["status"]) == {200} and (rows["chat_busy"] >= 0).all()
+    assert rows["cpu"].max() > 0 and (rows["rss_bytes"] > 100 << 20).all() and (rows["vram_bytes"] == UNKNOWN).all()
     assert {item["level"] for item in result.evidence if item.get("name") == "level"} == {1, 20}
 
 
