@@ -28,9 +28,10 @@ def machine(target: Target) -> dict[str, float]:
     return {name: _sum(rows, metric) for name, metric in zip(MACHINE, _METRICS, strict=True)}
 
 
-def busiest(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The most of each, among rows."""
-    return {name: max(row.get(name, UNKNOWN) for row in rows) for name in MACHINE}
+def busiest(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The most of each, among rows; None where no row says."""
+    most = {name: max(row.get(name, UNKNOWN) for row in rows) for name in MACHINE}
+    return {name: None if value == UNKNOWN else value for name, value in most.items()}
 
 
 def _sum(rows: list[Sample], metric: str) -> float:

@@ -39,9 +39,10 @@ def row(level: int, ended: float, seconds: float = 0.1, **more: Any) -> dict[str
 
 
 def test_a_level_is_summed_up_from_its_good_rows_over_its_own_span() -> None:
-    rows = [row(1, 1.0), row(1, 2.0, 0.3), row(5, 0.5), row(5, 1.0), row(5, 1.0, chat_waiting=7), row(5, 0.9, wrong="empty")]
+    rows = [row(1, 1.0, cpu=0.5, vram_bytes=-1.0), row(1, 2.0, 0.3, cpu=0.75), row(5, 0.5), row(5, 1.0), row(5, 1.0, chat_waiting=7), row(5, 0.9, wrong="empty")]
     first, second = summary(rows)
     assert (first["level"], first["n"], first["rate"], first["max"], first["wrong"]) == (1, 2, 1.0, 0.3, 0)
+    assert (first["cpu"], first["vram_bytes"], second["cpu"]) == (0.75, None, None)
     assert (second["rate"], second["tokens_per_s"], second["wrong"], second["chat_waiting"], second["code_waiting"]) == (3.0, 12.0, 1, 7, 1)
 
 
