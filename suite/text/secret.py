@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 MASK = "***"
@@ -19,7 +18,6 @@ _PREFIX = "suite_"  # of the keys of access/apikey.py
 _API_KEY = re.compile(rf"\b{_PREFIX}[A-Za-z0-9_-]{{43}}(?![A-Za-z0-9_-])")
 
 
-@lru_cache(maxsize=512)  # the same few names come with every line of the log
 def is_secret(name: str) -> bool:
     """Whether a field of this name holds a secret; spelling with `-`, `_` or capitals does not matter."""
     return _NAMES.search(_NO_LETTER.sub("", name.lower())) is not None and not _COUNTS.fullmatch(name)
@@ -41,19 +39,14 @@ def masked_text(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=512)
-def _masked_name(name: str) -> str:
-    return masked_text(name)
-
-
 def masked(value: Any) -> Any:
     """A copy of JSON-like data without its secrets; anything that is not JSON becomes its masked text."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
     if isinstance(value, str):
         return masked_text(value)
     if isinstance(value, Mapping):
-        return {_masked_name(str(name)): MASK if is_secret(str(name)) else masked(inner) for name, inner in value.items()}
+        return {masked_text(str(name)): MASK if is_secret(str(name)) else masked(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [masked(inner) for inner in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     return masked_text(str(value))
